@@ -1,0 +1,1 @@
+"""Your job types: one file each, with a module-level `Contract`. Nothing else has to know of a new one."""

@@ -1,0 +1,92 @@
+"""Settings that every program shares, and how settings are read.
+
+A setting is an environment variable with the prefix `HEADRACE_`, or a line of a `.env` file. Settings are frozen, and
+all of them are checked at start: a bad value stops the start with its name, its value and what is allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from jobs.errors import SettingsError
+
+PREFIX = "HEADRACE_"
+EMBEDDED = "sqlite:///.headrace/headrace.db"
+
+
+def _scheme(*allowed: str) -> AfterValidator:
+    def check(url: SecretStr) -> SecretStr:
+        scheme = urlsplit(url.get_secret_value()).scheme
+        if scheme not in allowed:
+            raise ValueError(f"the URL's scheme is {scheme!r}; allowed: {', '.join(allowed)}")
+        return url
+
+    return AfterValidator(check)
+
+
+BrokerUrl = Annotated[SecretStr, _scheme("sqlite", "amqp", "amqps", "memory")]
+OutcomesUrl = Annotated[SecretStr, _scheme("sqlite", "redis", "rediss", "memory", "none")]
+
+
+class Settings(BaseSettings):
+    """What all programs need. Durations are seconds."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True, env_ignore_empty=True
+    )
+
+    broker: BrokerUrl = Field(
+        SecretStr(EMBEDDED), description="Where jobs are queued: `sqlite:///FILE`, `amqp://…`, `amqps://…` or `memory:`."
+    )
+    outcomes: OutcomesUrl = Field(
+        SecretStr(EMBEDDED),
+        description="Where outcomes, claims and dead letters are kept: `sqlite:///FILE`, `redis://…`, `rediss://…`, `memory:`, or "
+        "`none:` for no claims and no status.",
+    )
+    publish_timeout: float = Field(5.0, gt=0, le=300, description="How long a publish may wait for the broker's confirm.")
+    connect_timeout: float = Field(5.0, gt=0, le=300, description="How long one attempt to connect may take.")
+    store_timeout: float = Field(2.0, gt=0, le=300, description="How long the outcome store may take to answer.")
+    replication_factor: int = Field(
+        3, ge=1, le=7, description="How many replicas a RabbitMQ queue gets, at most as many as the broker has nodes."
+    )
+    delivery_limit: int = Field(
+        20, ge=1, le=1000, description="How often a message is handed out again before the broker dead-letters it."
+    )
+    consumer_timeout: float = Field(
+        1800.0, gt=0, description="RabbitMQ's own `consumer_timeout`: what is unsettled for longer costs the channel."
+    )
+    retention: float = Field(
+        604_800.0,
+        ge=60,
+        description="How long outcomes, claims and queued records are kept. Dead letters stay until they are dropped.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least level that is logged.")
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="`auto` is JSON when standard error is not a terminal."
+    )
+
+
+Some = TypeVar("Some", bound=BaseSettings)
+
+
+def load(kind: type[Some]) -> Some:
+    """Read settings from the environment. Raises SettingsError with a line for each that cannot be used."""
+    try:
+        return kind()
+    except ValidationError as error:
+        raise SettingsError("\n".join(_complaints(kind, error))) from None
+
+
+def _complaints(kind: type[BaseSettings], error: ValidationError) -> Iterator[str]:
+    prefix = str(kind.model_config.get("env_prefix", ""))
+    for item in error.errors(include_url=False):
+        name = prefix + "_".join(str(part) for part in item["loc"]).upper()
+        field = kind.model_fields.get(str(item["loc"][0])) if item["loc"] else None
+        secret = field is not None and "SecretStr" in repr(field.annotation)
+        value = "(hidden)" if secret else repr(item["input"])
+        yield f"{name}={value}: {item['msg']}" + (f" ({field.description})" if field and field.description else "")

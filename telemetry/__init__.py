@@ -1,0 +1,1 @@
+"""Metrics, logs and traces. Every metric's name, unit and labels stand in `metrics.py`."""

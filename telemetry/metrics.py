@@ -1,0 +1,43 @@
+"""Every metric of Headrace: name, unit, labels. Nothing else defines one.
+
+Names follow Prometheus' naming: base units, `_total` for counters, `_seconds` for durations.
+Labels have few values: job types and queues come from the contracts, reasons and settlements from closed lists.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_SLOW = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
+
+# The gateway
+JOBS_SUBMITTED = Counter("headrace_jobs_submitted_total", "Valid jobs handed to the broker.", ["job_type"])
+JOBS_ACCEPTED = Counter("headrace_jobs_accepted_total", "Jobs that the broker confirmed: answered 202.", ["job_type"])
+JOBS_REJECTED = Counter("headrace_jobs_rejected_total", "Submits that were not accepted, by the problem's type.", ["reason"])
+PUBLISH_SECONDS = Histogram("headrace_publish_seconds", "From handing a job to the broker to its confirm.", buckets=_FAST)
+PUBLISH_WINDOW = Histogram(
+    "headrace_publish_window_jobs", "Jobs published in one window.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+)
+JOBS_UNCONFIRMED = Gauge("headrace_jobs_unconfirmed", "Jobs that wait for the broker's confirm now.")
+QUEUED_RECORDS = Counter(
+    "headrace_queued_records_total", "Records of accepted jobs in the outcome store: written, failed or dropped.", ["result"]
+)
+HTTP_REQUESTS = Counter("headrace_http_requests_total", "Answers by route and status.", ["route", "status"])
+
+# The consumers
+DELIVERIES = Counter("headrace_deliveries_total", "Deliveries by how they were settled.", ["queue", "settlement"])
+HANDLER_SECONDS = Histogram("headrace_handler_seconds", "Time in the handler.", ["queue", "job_type"], buckets=_SLOW)
+WAIT_SECONDS = Histogram("headrace_wait_seconds", "From acceptance to the start of the first run.", ["queue"], buckets=_SLOW)
+IN_FLIGHT = Gauge("headrace_deliveries_in_flight", "Deliveries whose handler runs now.", ["queue"])
+HELD = Gauge("headrace_deliveries_held", "Deliveries taken from the broker and not settled yet.", ["queue"])
+OVERDUE_THREADS = Gauge("headrace_overdue_threads", "Plain functions that run on past their time limit.", ["queue"])
+CLAIMS = Counter("headrace_claims_total", "Claims by their answer.", ["queue", "verdict"])
+CLAIMS_LOST = Counter("headrace_claims_lost_total", "Runs whose claim was taken over before they ended.", ["queue"])
+DEAD_LETTERS = Counter("headrace_dead_letters_total", "Dead letters recorded.", ["queue", "reason"])
+PAUSED = Gauge("headrace_consumer_paused", "1 while no deliveries are taken because the outcome store is away.", ["queue"])
+
+# Every program
+STORE_UP = Gauge("headrace_outcome_store_up", "1 while the outcome store answers.")
+BROKER_UP = Gauge("headrace_broker_up", "1 while the broker can be used.")
+LOOP_LAG = Histogram("headrace_event_loop_lag_seconds", "How late the event loop runs what is due.", buckets=_FAST)

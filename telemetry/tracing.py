@@ -1,0 +1,13 @@
+"""W3C trace context: carried from the request to the handler as text headers."""
+
+from __future__ import annotations
+
+import secrets
+
+
+def new_traceparent(job_id: str) -> str:
+    """A traceparent for a job that came without one: the job's id is its trace id, so that logs can be joined by it.
+
+    The flags are 00: nobody has decided to record a span.
+    """
+    return f"00-{job_id.replace('-', '')}-{secrets.token_hex(8)}-00"
