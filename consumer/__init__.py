@@ -1,0 +1,7 @@
+"""Your handlers, and the program that runs them. What a handler needs is imported from here."""
+
+from consumer.context import Context, TimeLimitExceeded
+from consumer.registry import handler, resource
+from jobs.errors import Permanent, RetryLater
+
+__all__ = ["Context", "Permanent", "RetryLater", "TimeLimitExceeded", "handler", "resource"]
