@@ -14,7 +14,7 @@ from telemetry import logs
 _log = logs.get("handler")
 
 
-class TimeLimitExceeded(Exception):  # noqa: N818 - it is raised into a handler, where its name is what one reads
+class TimeLimitExceeded(Exception):
     """The run has taken longer than its contract's time limit."""
 
 

@@ -1,4 +1,4 @@
-"""One run of a handler, and what follows from how it ended. What follows is a plan; `lane.py` carries it out."""
+"""One run of a handler, and what follows from how it ended. What follows is a plan; `settle.py` carries it out."""
 
 from __future__ import annotations
 

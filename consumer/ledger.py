@@ -1,6 +1,6 @@
 """The consumer's side of the outcome store: claims with their leases, outcomes, dead letters.
 
-While the store is away everything waits here, and `changed` tells the lanes to take nothing more.
+While the store is away everything waits here, and `changed` tells the queues to take nothing more.
 """
 
 from __future__ import annotations

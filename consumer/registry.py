@@ -100,8 +100,12 @@ class Registry:
 
     def needs(self, queues: Iterable[str]) -> set[type]:
         """The resource types that the handlers of `queues` take."""
+        return {kind for handler in self.handlers(queues) for kind in handler.injected.values()}
+
+    def handlers(self, queues: Iterable[str]) -> list[Handler]:
+        """The handlers of `queues`."""
         wanted = set(queues)
-        return {kind for handler in self._handlers.values() if handler.queue in wanted for kind in handler.injected.values()}
+        return [handler for handler in self._handlers.values() if handler.queue in wanted]
 
     def missing(self, queues: Iterable[str]) -> list[tuple[str, str]]:
         """(queue, job type) that the contracts send to `queues`, and nobody handles."""
@@ -136,7 +140,7 @@ def _contract(catalogue: Catalogue, function: Callable[..., Any], mark: HandlerM
         raise ContractError(f"handler {_where(function)}: {error}{near}") from None
     if mark.queue not in contract.queues:
         raise ContractError(
-            f"handler {_where(function)}: {mark.job_type!r} does not go to queue {mark.queue!r}, only to {', '.join(contract.queues)}"
+            f"handler {_where(function)}: {mark.job_type!r} goes to {', '.join(contract.queues)}, not to queue {mark.queue!r}"
         )
     return contract
 

@@ -1,0 +1,292 @@
+"""The deliveries of one queue: taken, claimed, run and settled, with bounded concurrency, in tasks that are ours."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+from consumer.context import Context
+from consumer.execute import Bury, Plan, Succeed, after_failure, describe, result_text, run_coroutine, run_thread
+from consumer.ledger import Ledger
+from consumer.registry import Handler, Registry
+from consumer.resources import Resources
+from consumer.settings import ConsumerSettings
+from consumer.settle import Settler
+from jobs import payload
+from jobs.clock import Clock
+from jobs.envelope import Envelope
+from jobs.errors import EnvelopeError, PayloadError, StoreUnavailable, UnknownVersion
+from jobs.model import Reason
+from jobs.ports import Broker, Claim, Delivery, Depth, Failure, Subscription, Verdict
+from jobs.topology import dead_queue
+from telemetry import logs, metrics
+
+_log = logs.get("consumer.runtime")
+
+# Dead letters are few; this many are moved to the store at once.
+_DEAD_PREFETCH = 20
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What the queues of one process share. threads: where plain functions run; None where there are none."""
+
+    settings: ConsumerSettings
+    registry: Registry
+    resources: Resources
+    threads: Executor | None
+    clock: Clock
+
+
+class QueueRuntime:
+    """Runs the handlers of one queue."""
+
+    def __init__(self, queue: str, broker: Broker, ledger: Ledger | None, tools: Tools) -> None:
+        self.queue = queue
+        self.arrived = 0
+        self._broker = broker
+        self._ledger = ledger
+        self._tools = tools
+        self._concurrency = tools.settings.concurrency
+        self._settler = Settler(queue, ledger, tools.clock)
+        self._waiting: deque[tuple[Delivery, float]] = deque()
+        self._tasks: dict[asyncio.Task[None], Delivery] = {}
+        self._moving: set[asyncio.Task[None]] = set()
+        self._pausing: asyncio.Task[None] | None = None
+        self._draining = False
+        self._subscription: Subscription | None = None
+        self._dead_subscription: Subscription | None = None
+        self._rng = random.Random()
+        self._in_flight = metrics.IN_FLIGHT.labels(queue)
+        self._wait_seconds = metrics.WAIT_SECONDS.labels(queue)
+        metrics.HELD.labels(queue).set_function(lambda: self.held)
+        self._paused = metrics.PAUSED.labels(queue)
+
+    @property
+    def held(self) -> int:
+        """Deliveries that we have and have not settled."""
+        return len(self._waiting) + len(self._tasks)
+
+    @property
+    def credit(self) -> int:
+        """How many more the broker may give us now."""
+        return self._tools.settings.held_at_most - self.held
+
+    @property
+    def paused(self) -> bool:
+        return self._draining or (self._ledger is not None and not self._ledger.up)
+
+    @property
+    def subscribed(self) -> bool:
+        """Whether the broker counts us as a consumer."""
+        return self._subscription is not None and self._subscription.active
+
+    async def depth(self) -> Depth:
+        return await self._broker.depth(self.queue)
+
+    async def start(self) -> None:
+        """Subscribe; with an outcome store, also to the dead-letter queue beside this one."""
+        self._subscription = await self._broker.subscribe(self.queue, self._tools.settings.held_at_most, self._deliver)
+        if self._ledger is not None:
+            self._dead_subscription = await self._broker.subscribe(dead_queue(self.queue), _DEAD_PREFETCH, self._deliver_dead)
+            self._ledger.changed.append(self._follow_store)
+            if not self._ledger.up:
+                self._follow_store(False)
+
+    async def drain(self, seconds: float) -> None:
+        """Take nothing more, hand back what has not begun, let what runs end within `seconds`, hand back the rest."""
+        self._draining = True
+        subscriptions = [s for s in (self._subscription, self._dead_subscription) if s is not None]
+        await asyncio.gather(*(s.pause() for s in subscriptions))
+        self._hand_back_waiting(lambda _: True)
+        running = [*self._tasks, *self._moving]
+        if running:
+            _, late = await asyncio.wait(running, timeout=seconds)
+            for task in late:
+                task.cancel()
+            if late:
+                _log.warning("handing back what did not end in time", queue=self.queue, deliveries=len(late), drain_s=seconds)
+                # Cancelled coroutines give their claims up, which is one store command: 5 s are plenty, and a limit.
+                await asyncio.wait(late, timeout=5.0)
+        await asyncio.gather(*(s.close() for s in subscriptions))
+
+    def hand_back_overdue(self) -> None:
+        """Hand back what has waited so long for a slot that the broker would soon take the channel away."""
+        now = asyncio.get_running_loop().time()
+        limit = self._tools.settings.hold_seconds - self._tools.registry.longest_limit([self.queue])[0]
+        self._hand_back_waiting(lambda since: now - since > limit)
+
+    def _hand_back_waiting(self, which: Callable[[float], bool]) -> None:
+        assert self._subscription is not None  # noqa: S101 - deliveries come from it
+        kept: deque[tuple[Delivery, float]] = deque()
+        for delivery, since in self._waiting:
+            if which(since):
+                self._settler.hand_back(self._subscription, delivery)
+            else:
+                kept.append((delivery, since))
+        self._waiting = kept
+
+    def _follow_store(self, up: bool) -> None:
+        self._paused.set(0 if up else 1)
+        if self._subscription is None or self._draining:
+            return
+        step = self._subscription.resume if up else self._subscription.pause
+        before = self._pausing
+
+        async def follow() -> None:
+            if before is not None:
+                await asyncio.wait({before})
+            await step()
+
+        self._pausing = asyncio.get_running_loop().create_task(follow())
+
+    # -------------------------------------------------------------------------------------------------- from the broker
+
+    def _deliver(self, delivery: Delivery) -> None:
+        self.arrived += 1
+        self._waiting.append((delivery, asyncio.get_running_loop().time()))
+        self._fill()
+
+    def _fill(self) -> None:
+        while self._waiting and len(self._tasks) < self._concurrency and not self._draining:
+            delivery, _ = self._waiting.popleft()
+            task = asyncio.get_running_loop().create_task(self._work(delivery))
+            self._tasks[task] = delivery
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._tasks[task]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # Nothing in _work may raise; if it does, the delivery stays with the broker until this process ends.
+            _log.error("a delivery could not be settled", queue=self.queue, exc_info=error)
+        self._fill()
+
+    def _deliver_dead(self, delivery: Delivery) -> None:
+        task = asyncio.get_running_loop().create_task(self._move_dead(delivery))
+        self._moving.add(task)
+        task.add_done_callback(self._moving.discard)
+
+    async def _move_dead(self, delivery: Delivery) -> None:
+        assert self._dead_subscription is not None  # noqa: S101 - deliveries come from it
+        try:
+            envelope = Envelope.read(delivery.headers, self._tools.clock.wall())
+        except EnvelopeError:
+            envelope = None
+        try:
+            await self._settler.bury_given_up(self._dead_subscription, delivery, envelope, self.queue)
+        except (StoreUnavailable, asyncio.CancelledError):
+            self._dead_subscription.hand_back(delivery)
+
+    # ------------------------------------------------------------------------------------------------------ one delivery
+
+    async def _work(self, delivery: Delivery) -> None:
+        assert self._subscription is not None  # noqa: S101 - deliveries come from it
+        claim: Claim | None = None
+        try:
+            try:
+                envelope = Envelope.read(delivery.headers, self._tools.clock.wall())
+            except EnvelopeError as error:
+                reason = Reason.VERSION if isinstance(error, UnknownVersion) else Reason.MALFORMED
+                await self._settler.bury_unreadable(self._subscription, delivery, reason, describe(error))
+                return
+            if self._ledger is not None:
+                claim = self._claim_of(envelope)
+                if not await self._claimed(self._ledger, claim, delivery, envelope):
+                    return
+            plan = await self._run(delivery, envelope, claim)
+            await self._settler.carry_out(plan, self._subscription, delivery, envelope, claim)
+        except StoreUnavailable as error:
+            _log.warning("handing back: the outcome store was away too long", queue=self.queue, why=str(error))
+            self._settler.hand_back(self._subscription, delivery)
+        except asyncio.CancelledError:
+            # Drained in mid-run, or the claim was taken over. Our token decides: giving up a lost claim does nothing.
+            if claim is not None:
+                await self._settler.give_up_claim(claim)
+            self._settler.hand_back(self._subscription, delivery)
+
+    def _claim_of(self, envelope: Envelope) -> Claim:
+        return Claim(
+            queue=self.queue,
+            job_id=envelope.job_id,
+            job_type=envelope.job_type,
+            accepted_at=envelope.accepted_at,
+            replay=envelope.replay,
+            attempt=envelope.attempt,
+            token=secrets.token_hex(8),
+            lease=self._tools.settings.lease,
+        )
+
+    async def _claimed(self, ledger: Ledger, claim: Claim, delivery: Delivery, envelope: Envelope) -> bool:
+        """Whether the run is ours. If not, the delivery is settled when this returns."""
+        assert self._subscription is not None  # noqa: S101 - deliveries come from it
+        answer = await ledger.claim(claim, _canceller(asyncio.current_task()))
+        metrics.CLAIMS.labels(self.queue, answer.verdict.value).inc()
+        match answer.verdict:
+            case Verdict.GRANTED:
+                return True
+            case Verdict.SETTLED | Verdict.STALE:
+                self._settler.drop(self._subscription, delivery)
+            case Verdict.HELD:
+                await self._settler.put_off(self._subscription, delivery, envelope, answer.seconds)
+            case Verdict.WAITING:
+                await self._settler.put_off(self._subscription, delivery, envelope.next_attempt(), answer.seconds)
+        return False
+
+    async def _run(self, delivery: Delivery, envelope: Envelope, claim: Claim | None) -> Plan:
+        now = self._tools.clock.wall()
+        if envelope.deadline is not None and now > envelope.deadline:
+            return Bury(Reason.EXPIRED, Failure("deadline", f"{now - envelope.deadline:.1f} s past its deadline"))
+        handler = self._tools.registry.find(self.queue, envelope.job_type)
+        if handler is None:
+            return Bury(Reason.NO_HANDLER, Failure("registry", f"no handler for {envelope.job_type!r} in queue {self.queue!r}"))
+        try:
+            model = payload.read(handler.contract.payload, delivery.body)
+        except PayloadError as error:
+            return Bury(Reason.INVALID, describe(error))
+        if envelope.attempt == 1:
+            self._wait_seconds.observe(max(0.0, now - envelope.accepted_at))
+        ctx = Context(self.queue, envelope, handler.contract.time_limit, self._noter(claim))
+        return await self._call(handler, model, ctx)
+
+    async def _call(self, handler: Handler, model: payload.Model, ctx: Context) -> Plan:
+        injected = self._tools.resources.arguments(handler.injected) if handler.injected else {}
+        began = self._tools.clock.steady()
+        self._in_flight.inc()
+        try:
+            if handler.is_coroutine:
+                value = await run_coroutine(handler.function, model, ctx, injected)
+            else:
+                assert self._tools.threads is not None  # noqa: S101 - made when any handler is a plain function
+                value = await run_thread(handler.function, model, ctx, injected, self._tools.threads)
+            return Succeed(result_text(value, ctx))
+        except Exception as error:  # whatever a handler raises is an outcome
+            return after_failure(error, handler.contract.retry, ctx.attempt, self._rng)
+        finally:
+            self._in_flight.dec()
+            metrics.HANDLER_SECONDS.labels(self.queue, handler.contract.name).observe(self._tools.clock.steady() - began)
+
+    def _noter(self, claim: Claim | None) -> Callable[[str], None]:
+        if self._ledger is None or claim is None:
+            return lambda _: None
+        ledger, loop = self._ledger, asyncio.get_running_loop()
+        return lambda text: _on_loop(loop, lambda: ledger.note(claim, text))
+
+
+def _canceller(task: asyncio.Task[Any] | None) -> Callable[[], None]:
+    def cancel() -> None:
+        if task is not None:
+            task.cancel()
+
+    return cancel
+
+
+def _on_loop(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+    """Call on the loop, from wherever we are: a handler may be in a thread, and outlive the loop."""
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(call)
