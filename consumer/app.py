@@ -116,7 +116,7 @@ def check_limits(settings: ConsumerSettings, registry: Registry, queues: Sequenc
     limit, job_type = registry.longest_limit(queues)
     if limit * rounds > settings.hold_seconds:
         raise SettingsError(
-            f"{job_type}: a time limit of {limit:g} s, with a prefetch of {rounds:g} times the concurrency, needs {limit * rounds:g} s; "
+            f"{job_type}: a time limit of {limit:g} s needs {limit * rounds:g} s at prefetch {rounds:g} times concurrency; "
             f"only four fifths of HEADRACE_CONSUMER_TIMEOUT={settings.consumer_timeout:g} s may pass. Raise consumer_timeout in "
             f"the broker's configuration (there in milliseconds) and HEADRACE_CONSUMER_TIMEOUT with it, or lower the time limit or "
             f"HEADRACE_PREFETCH"
