@@ -25,9 +25,9 @@ def broker(settings: Settings, topology: Topology, clock: Clock | None = None) -
 
             return SqliteBroker(sqlite_path(url), topology, settings, clock)
         case "memory":
-            from jobs.adapters.memory import MemoryBroker
+            from jobs.adapters.sqlite import SqliteBroker
 
-            return MemoryBroker(topology, settings, clock)
+            return SqliteBroker(":memory:", topology, settings, clock)
     raise SettingsError(f"HEADRACE_BROKER has the scheme {urlsplit(url).scheme!r}, and no adapter has it")
 
 
@@ -47,9 +47,9 @@ def outcomes(settings: Settings, clock: Clock | None = None) -> OutcomeStore | N
 
             return SqliteOutcomes(sqlite_path(url), settings, clock)
         case "memory":
-            from jobs.adapters.memory import MemoryOutcomes
+            from jobs.adapters.sqlite import SqliteOutcomes
 
-            return MemoryOutcomes(settings, clock)
+            return SqliteOutcomes(":memory:", settings, clock)
     raise SettingsError(f"HEADRACE_OUTCOMES has the scheme {urlsplit(url).scheme!r}, and no adapter has it")
 
 

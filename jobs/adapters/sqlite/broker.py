@@ -13,10 +13,9 @@ from pathlib import Path
 import orjson
 
 from jobs.adapters.sqlite.database import Database, DatabaseUnavailable
-from jobs.adapters.sqlite.subscription import SqliteSubscription
+from jobs.adapters.sqlite.subscription import SqliteSubscription, free
 from jobs.clock import Clock
 from jobs.errors import BrokerUnavailable, PublishTimeout, SettingsError, Unroutable
-from jobs.model import Reason
 from jobs.ports import Delivery, Depth, Message
 from jobs.settings import Settings
 from jobs.topology import Topology, dead_queue
@@ -122,16 +121,6 @@ def row(queue: str, message: Message, now: float) -> tuple[object, ...]:
 def insert(connection: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> None:
     connection.executemany(
         "INSERT INTO messages (queue, state, priority, visible_at, headers, body) VALUES (?, ?, ?, ?, ?, ?)", rows
-    )
-
-
-def free(connection: sqlite3.Connection, ids: Sequence[int], limit: int) -> None:
-    """Make held messages ready again; what was handed out more than `limit` times goes to the dead-letter queue."""
-    connection.executemany("UPDATE messages SET state = 0, owner = NULL, count = count + 1 WHERE id = ?", [(i,) for i in ids])
-    connection.executemany(
-        f"UPDATE messages SET queue = queue || '.dead', death = '{Reason.DELIVERY_LIMIT.value}', count = 0 "  # noqa: S608 - a constant of ours
-        "WHERE id = ? AND count > ? AND queue NOT LIKE '%.dead'",
-        [(i, limit) for i in ids],
     )
 
 

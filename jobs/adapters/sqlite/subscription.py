@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import orjson
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 # Without any sign of a commit we look for due messages so often; it bounds how late a delayed message is.
 LOOK = 0.25
 MOST_AT_ONCE = 500
+
+Row = tuple[int, int, str | None, str, bytes, int]
 
 
 class SqliteSubscription:
@@ -141,9 +144,9 @@ class SqliteSubscription:
                 self._scheduled = False
                 acks, backs, rejects = self._acks, self._backs, self._rejects
                 self._acks, self._backs, self._rejects = [], [], []
-                owner, limit = self._broker.owner, self._broker.limit
+                work = partial(_settle, owner=self._broker.owner, limit=self._broker.limit, acks=acks, backs=backs, rejects=rejects)
                 try:
-                    await self._broker.database.write(lambda c: _settle(c, owner, limit, acks, backs, rejects))
+                    await self._broker.database.write(work)
                 except DatabaseUnavailable:
                     if self._closed:
                         return  # our owner's name ends with us, and with it our hold
@@ -163,23 +166,28 @@ def _any(connection: sqlite3.Connection, queue: str, now: float) -> bool:
     return bool(connection.execute(ready, (queue,)).fetchone() or connection.execute(due, (now,)).fetchone())
 
 
-def _take(connection: sqlite3.Connection, queue: str, owner: str, credit: int, now: float) -> list[tuple[int, int, str | None, str, bytes]]:
+def _take(connection: sqlite3.Connection, queue: str, owner: str, credit: int, now: float) -> list[Row]:
     connection.execute("UPDATE messages SET state = 0 WHERE state = 2 AND visible_at <= ?", (now,))
-    rows: list[tuple[int, int, str | None, str, bytes]] = connection.execute(
+    rows: list[Row] = connection.execute(
         "UPDATE messages SET state = 1, owner = ? WHERE id IN "
         "(SELECT id FROM messages WHERE queue = ? AND state = 0 ORDER BY priority DESC, id LIMIT ?) "
         "RETURNING id, count, death, headers, body, priority",
         (owner, queue, credit),
     ).fetchall()
-    rows.sort(key=lambda r: (-r[5], r[0]))  # type: ignore[misc]  # RETURNING keeps no order
+    rows.sort(key=lambda r: (-r[5], r[0]))  # RETURNING keeps no order
     return rows
 
 
-def _settle(
-    connection: sqlite3.Connection, owner: str, limit: int, acks: list[int], backs: list[int], rejects: list[int]
-) -> None:
-    from jobs.adapters.sqlite.broker import free
+def free(connection: sqlite3.Connection, ids: Sequence[int], limit: int) -> None:
+    """Make held messages ready again; what was handed out more than `limit` times goes to the dead-letter queue."""
+    connection.executemany("UPDATE messages SET state = 0, owner = NULL, count = count + 1 WHERE id = ?", [(i,) for i in ids])
+    connection.executemany(
+        "UPDATE messages SET queue = queue || '.dead', death = ?, count = 0 WHERE id = ? AND count > ? AND queue NOT LIKE '%.dead'",
+        [(Reason.DELIVERY_LIMIT.value, i, limit) for i in ids],
+    )
 
+
+def _settle(connection: sqlite3.Connection, owner: str, limit: int, acks: list[int], backs: list[int], rejects: list[int]) -> None:
     connection.executemany("DELETE FROM messages WHERE id = ? AND owner = ?", [(i, owner) for i in acks])
     ours = "SELECT 1 FROM messages WHERE id = ? AND owner = ?"
     free(connection, [i for i in backs if connection.execute(ours, (i, owner)).fetchone()], limit)
@@ -201,6 +209,6 @@ def _postpone(connection: sqlite3.Connection, message: int, owner: str, headers:
     )
 
 
-def _delivery(queue: str, row: tuple[int, int, str | None, str, bytes]) -> Delivery:
+def _delivery(queue: str, row: Row) -> Delivery:
     number, count, death, headers, body = row[:5]
     return Delivery(queue, orjson.loads(headers), body, count, Reason(death) if death else None, number)

@@ -1,0 +1,1 @@
+"""The gateway: accepts jobs over HTTP, and shows what became of them."""

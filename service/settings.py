@@ -1,0 +1,25 @@
+"""The gateway's own settings."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from jobs.settings import Settings
+
+
+class GatewaySettings(Settings):
+    """What the gateway needs besides the shared settings. Durations are seconds, sizes are bytes."""
+
+    host: str = Field("127.0.0.1", description="The address to listen on.")
+    port: int = Field(8080, ge=0, le=65_535, description="The port to listen on.")
+    max_body: int = Field(1_048_576, ge=1, le=104_857_600, description="The longest body of a request.")
+    body_timeout: float = Field(10.0, gt=0, le=300, description="How long a request may take to send its body.")
+    max_headers: int = Field(16_384, ge=1024, le=1_048_576, description="The longest head of a request, all headers together.")
+    head_timeout: float = Field(10.0, gt=0, le=300, description="How long a request may take to send its head.")
+    max_connections: int = Field(2048, ge=1, description="Connections at once; more are answered 503.")
+    max_unconfirmed: int = Field(10_000, ge=1, description="Jobs that may wait for the broker's confirm; more are answered 503.")
+    record_wait: float = Field(
+        0.05, ge=0, le=5, description="How long an answer waits for the `queued` record, so that `Location` can be followed at once."
+    )
+    replay_rate: float = Field(100.0, gt=0, description="Dead letters that one bulk replay sends in a second.")
+    drain_seconds: float = Field(25.0, ge=0, le=3600, description="How long running requests may take to finish after SIGTERM.")

@@ -1,0 +1,131 @@
+"""`POST /v1/jobs/{type}`: the hot path. Bytes in, one parse, one validation, one encode, one confirm, bytes out."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from jobs import payload
+from jobs.catalogue import Catalogue
+from jobs.clock import Clock, rfc3339
+from jobs.envelope import Envelope, trace_headers
+from jobs.identity import job_id_from_key, new_job_id
+from jobs.model import Contract
+from jobs.ports import Message, Queued
+from service.errors import Problem, problem_of
+from service.settings import GatewaySettings
+from service.submit import Submitter
+from telemetry import metrics
+from telemetry.tracing import new_traceparent
+
+# The Idempotency-Key draft asks for a structured-field string; a bare token is what most clients send.
+_KEY = re.compile(r'"([\x21\x23-\x7e]{1,255})"|([\x21\x23-\x7e]{1,255})')
+_JSON = re.compile(r"application/(?:[\w.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE)
+
+
+class SubmitRoute:
+    """An ASGI endpoint: no dependency graph, no second model, no log line a request."""
+
+    def __init__(self, submitter: Submitter, catalogue: Catalogue, settings: GatewaySettings, clock: Clock) -> None:
+        self._submitter = submitter
+        self._catalogue = catalogue
+        self._most = settings.max_body
+        self._patience = settings.body_timeout
+        self._clock = clock
+        self._counters = {c.name: (metrics.JOBS_SUBMITTED.labels(c.name), metrics.JOBS_ACCEPTED.labels(c.name)) for c in catalogue}
+        # The constant part of the answer.
+        self._tails = {c.name: _tail(c) for c in catalogue}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            status, headers, body = 202, *await self._submit(scope, receive)
+        except ClientDisconnect:
+            return
+        except Exception as error:  # every error is a problem document
+            response = problem_of(error).response(scope["path"])
+            await response(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _submit(self, scope: Scope, receive: Receive) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        contract = self._catalogue[scope["path_params"]["job_type"]]
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        if not _JSON.fullmatch(headers.get("content-type", "")):
+            raise Problem("unsupported-media-type", f"Send application/json, not {headers.get('content-type', 'nothing')!r}.")
+        body = await read_body(receive, headers, self._most, self._patience)
+        payload.read(contract.payload, body)
+        envelope = self._envelope(contract, headers)
+        submitted, accepted = self._counters[contract.name]
+        submitted.inc()
+        await self._submitter.submit(
+            Message(envelope.job_id, contract.name, envelope.headers(), body, priority=envelope.priority),
+            Queued(envelope.job_id, contract.name, contract.queues, envelope.accepted_at),
+        )
+        accepted.inc()
+        return self._answer(envelope)
+
+    def _envelope(self, contract: Contract, headers: dict[str, str]) -> Envelope:
+        now = self._clock.wall()
+        key = headers.get("idempotency-key")
+        job_id = new_job_id() if key is None else job_id_from_key(_key(key), contract.name, "")
+        return Envelope(
+            job_id=job_id,
+            job_type=contract.name,
+            accepted_at=now,
+            priority=contract.priority,
+            deadline=None if contract.deadline is None else now + contract.deadline,
+            trace=trace_headers(headers) or (("traceparent", new_traceparent(job_id)),),
+        )
+
+    def _answer(self, envelope: Envelope) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        job_id = envelope.job_id.encode()
+        body = b'{"job_id":"%b","accepted_at":"%b",%b' % (
+            job_id,
+            rfc3339(envelope.accepted_at).encode(),
+            self._tails[envelope.job_type],
+        )
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"location", b"/v1/jobs/" + job_id),
+        ]
+        return headers, body
+
+
+async def read_body(receive: Receive, headers: dict[str, str], most: int, patience: float) -> bytes:
+    """The whole body. Raises Problem for one that is too long, before it is read, or too slow."""
+    length = headers.get("content-length", "")
+    if length.isdigit() and int(length) > most:
+        raise Problem("too-large", f"The body has {length} bytes; at most {most} are taken.", headers={"Connection": "close"})
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(patience):
+            more = True
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                chunks.append(message.get("body", b""))
+                size += len(chunks[-1])
+                if size > most:
+                    raise Problem("too-large", f"The body is longer than {most} bytes.", headers={"Connection": "close"})
+                more = message.get("more_body", False)
+    except TimeoutError:
+        raise Problem("timeout", f"The body took longer than {patience:g} s.", headers={"Connection": "close"}) from None
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _key(text: str) -> str:
+    match = _KEY.fullmatch(text)
+    if match is None:
+        raise Problem("bad-header", "Idempotency-Key takes 1 to 255 visible ASCII characters, in double quotes or without.")
+    return match[1] or match[2]
+
+
+def _tail(contract: Contract) -> bytes:
+    deliveries = ",".join(f'{{"queue":"{queue}","state":"queued"}}' for queue in contract.queues)
+    return f'"job_type":"{contract.name}","deliveries":[{deliveries}]}}'.encode()
