@@ -36,7 +36,7 @@ TITLES = {
 }
 
 
-class Problem(Exception):  # noqa: N818 - the standard's own word
+class Problem(Exception):
     """An answer that is a problem document. kind: a key of TITLES."""
 
     def __init__(self, kind: str, detail: str, *, headers: Mapping[str, str] | None = None, **extensions: Any) -> None:
@@ -92,7 +92,9 @@ async def answer_problem(request: Request, error: Exception) -> Response:
 async def answer_http(request: Request, error: Any) -> Response:
     """Starlette's own 404 and 405, as problems."""
     if error.status_code == 405:
-        return Problem("method-not-allowed", f"{request.method} is not for this path.", headers=error.headers).response(request.url.path)
+        return Problem("method-not-allowed", f"{request.method} is not for this path.", headers=error.headers).response(
+            request.url.path
+        )
     if error.status_code == 404:
         return Problem("not-found", "There is nothing at this path.").response(request.url.path)
     return Problem("bad-parameter", str(error.detail)).response(request.url.path)

@@ -19,7 +19,10 @@ class GatewaySettings(Settings):
     max_connections: int = Field(2048, ge=1, description="Connections at once; more are answered 503.")
     max_unconfirmed: int = Field(10_000, ge=1, description="Jobs that may wait for the broker's confirm; more are answered 503.")
     record_wait: float = Field(
-        0.05, ge=0, le=5, description="How long an answer waits for the `queued` record, so that `Location` can be followed at once."
+        0.05,
+        ge=0,
+        le=5,
+        description="How long an answer waits for the `queued` record, so that `Location` can be followed at once.",
     )
     replay_rate: float = Field(100.0, gt=0, description="Dead letters that one bulk replay sends in a second.")
     drain_seconds: float = Field(25.0, ge=0, le=3600, description="How long running requests may take to finish after SIGTERM.")

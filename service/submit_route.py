@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 

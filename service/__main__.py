@@ -1,0 +1,59 @@
+"""`python -m service`: run the gateway."""
+
+from __future__ import annotations
+
+import sys
+
+import uvicorn
+
+import contracts
+from jobs.catalogue import Catalogue
+from jobs.errors import ContractError, SettingsError
+from jobs.settings import load
+from service.app import create
+from service.protocol import LimitedProtocol
+from service.settings import GatewaySettings
+from telemetry import logs
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that says it is not ready from the moment of SIGTERM on."""
+
+    def handle_exit(self, sig: int, frame: object) -> None:
+        self.config.app.state.parts.closing = True  # type: ignore[union-attr]  # create() made it
+        super().handle_exit(sig, frame)  # type: ignore[arg-type]  # a frame, as signal hands it over
+
+
+def main() -> int:
+    """The exit code: 0 after a drain, 2 for a setting or a contract that cannot be used."""
+    try:
+        settings = load(GatewaySettings)
+        app = create(settings, Catalogue.of(contracts))
+    except (SettingsError, ContractError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    logs.configure(settings.log_level, settings.log_format, "gateway")
+    LimitedProtocol.max_headers = settings.max_headers
+    LimitedProtocol.head_timeout = settings.head_timeout
+    LimitedProtocol.max_connections = settings.max_connections
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=LimitedProtocol,
+        ws="none",
+        loop="uvloop",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=int(settings.drain_seconds),
+        backlog=2048,
+    )
+    _Server(config).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

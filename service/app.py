@@ -1,0 +1,86 @@
+"""The gateway as an ASGI app: the only place here that names adapters."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+
+from jobs.adapters import choose
+from jobs.catalogue import Catalogue
+from jobs.clock import Clock, SystemClock
+from jobs.errors import HeadraceError, StoreUnavailable
+from jobs.ports import Broker, OutcomeStore
+from service import errors, routes
+from service.openapi import add_contracts
+from service.settings import GatewaySettings
+from service.submit import Submitter
+from service.submit_route import SubmitRoute
+from telemetry import eventloop, logs
+
+_log = logs.get("service")
+
+
+def create(settings: GatewaySettings, catalogue: Catalogue) -> FastAPI:
+    """The app on the adapters that the settings name."""
+    clock = SystemClock()
+    return build(settings, catalogue, choose.broker(settings, catalogue.topology(), clock), choose.outcomes(settings, clock), clock)
+
+
+def build(settings: GatewaySettings, catalogue: Catalogue, broker: Broker, store: OutcomeStore | None, clock: Clock) -> FastAPI:
+    """The app on given adapters, which its lifespan opens and closes."""
+    parts = routes.Parts(settings, catalogue, broker, store, clock)
+    submitter = Submitter(broker, store, settings, clock)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await _open(broker, store)
+        lag = asyncio.create_task(eventloop.watch())
+        yield
+        lag.cancel()
+        await submitter.drain(settings.store_timeout)
+        await broker.close()
+        if store is not None:
+            await store.close()
+
+    app = FastAPI(title="Headrace", version="1.0.0", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app.state.parts = parts
+    submit = SubmitRoute(submitter, catalogue, settings, clock)
+    app.router.routes.insert(0, Route("/v1/jobs/{job_type}", submit, methods=["POST"]))
+    document = _document(app, catalogue)
+    app.include_router(routes.operations(parts))
+    app.include_router(routes.probes(parts, document))
+    app.add_api_route("/openapi.json", document, include_in_schema=False)
+    app.add_exception_handler(RequestValidationError, errors.answer_validation)
+    app.add_exception_handler(HTTPException, errors.answer_http)
+    for kind in (errors.Problem, HeadraceError, Exception):
+        app.add_exception_handler(kind, errors.answer_problem)
+    return app
+
+
+async def _open(broker: Broker, store: OutcomeStore | None) -> None:
+    """Open both. What is away is waited for by its own adapter: the gateway starts, and says that it is not ready."""
+    await broker.open()
+    if store is None:
+        return
+    try:
+        await store.open()
+    except StoreUnavailable as error:
+        _log.warning("the outcome store is away; jobs are accepted without it", why=str(error))
+
+
+def _document(app: FastAPI, catalogue: Catalogue) -> Any:
+    made: dict[str, Any] = {}
+
+    def document() -> dict[str, Any]:
+        if not made:
+            made.update(add_contracts(app.openapi(), catalogue))
+        return made
+
+    return document

@@ -1,0 +1,57 @@
+"""`/docs`: the OpenAPI document as one page that needs nothing from elsewhere, so that it works in a closed network."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from typing import Any
+
+_STYLE = """
+body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c2733;background:#fff}
+h1{font-size:1.6rem}h2{font-size:1.1rem;margin:2.2rem 0 .3rem;border-top:1px solid #d8dee4;padding-top:1rem}
+code,pre{font:14px/1.45 ui-monospace,monospace}pre{background:#f4f6f8;padding:.8rem;overflow:auto;border-radius:6px}
+.verb{display:inline-block;min-width:4rem;font-weight:700;color:#0b5cad}table{border-collapse:collapse}
+td{padding:.15rem 1rem .15rem 0;vertical-align:top}
+@media(prefers-color-scheme:dark){body{background:#11161c;color:#d7dee6}pre{background:#1b232c}h2{border-color:#2c3742}.verb{color:#6cb2f7}}
+"""
+
+
+def page(document: dict[str, Any]) -> str:
+    """The page as HTML."""
+    parts = [
+        _operation(path, verb, operation, document)
+        for path, verbs in document["paths"].items()
+        for verb, operation in verbs.items()
+    ]
+    title = escape(document["info"]["title"])
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>{title}</title><style>{_STYLE}</style><h1>{title}</h1>"
+        f'<p>Machine-readable: <a href="/openapi.json">OpenAPI</a>, <a href="/asyncapi.json">AsyncAPI</a>.</p>{"".join(parts)}</html>'
+    )
+
+
+def _operation(path: str, verb: str, operation: dict[str, Any], document: dict[str, Any]) -> str:
+    rows = "".join(
+        f"<tr><td><code>{escape(status)}</code></td><td>{escape(answer.get('description', ''))}</td></tr>"
+        for status, answer in operation.get("responses", {}).items()
+    )
+    return (
+        f'<h2><span class="verb">{verb.upper()}</span> <code>{escape(path)}</code></h2><p>{escape(operation.get("summary", ""))}. '
+        f"{escape(operation.get('description', ''))}</p>{_try(path, operation)}{_schema(operation, document)}<table>{rows}</table>"
+    )
+
+
+def _try(path: str, operation: dict[str, Any]) -> str:
+    examples = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("examples", {})
+    return "".join(
+        f"<pre>curl -i localhost:8080{escape(path)} -H 'content-type: application/json' \\\n  -d '{escape(json.dumps(e['value']))}'</pre>"
+        for e in examples.values()
+    )
+
+
+def _schema(operation: dict[str, Any], document: dict[str, Any]) -> str:
+    schema = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+    name = schema.get("$ref", "").rpartition("/")[2]
+    found = document.get("components", {}).get("schemas", {}).get(name)
+    return f"<details><summary>Schema</summary><pre>{escape(json.dumps(found, indent=2))}</pre></details>" if found else ""
