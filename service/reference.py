@@ -18,16 +18,13 @@ td{padding:.15rem 1rem .15rem 0;vertical-align:top}
 
 def page(document: dict[str, Any]) -> str:
     """The page as HTML."""
-    parts = [
-        _operation(path, verb, operation, document)
-        for path, verbs in document["paths"].items()
-        for verb, operation in verbs.items()
-    ]
+    parts = [_operation(path, verb, what, document) for path, verbs in document["paths"].items() for verb, what in verbs.items()]
     title = escape(document["info"]["title"])
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>{title}</title><style>{_STYLE}</style><h1>{title}</h1>"
-        f'<p>Machine-readable: <a href="/openapi.json">OpenAPI</a>, <a href="/asyncapi.json">AsyncAPI</a>.</p>{"".join(parts)}</html>'
+        f'<p>Machine-readable: <a href="/openapi.json">OpenAPI</a>, <a href="/asyncapi.json">AsyncAPI</a>.</p>'
+        f"{''.join(parts)}</html>"
     )
 
 
@@ -44,10 +41,8 @@ def _operation(path: str, verb: str, operation: dict[str, Any], document: dict[s
 
 def _try(path: str, operation: dict[str, Any]) -> str:
     examples = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("examples", {})
-    return "".join(
-        f"<pre>curl -i localhost:8080{escape(path)} -H 'content-type: application/json' \\\n  -d '{escape(json.dumps(e['value']))}'</pre>"
-        for e in examples.values()
-    )
+    command = f"curl -i localhost:8080{path} -H 'content-type: application/json' \\\n  -d "
+    return "".join(f"<pre>{escape(command)}'{escape(json.dumps(example['value']))}'</pre>" for example in examples.values())
 
 
 def _schema(operation: dict[str, Any], document: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ def configure(level: str, form: Literal["auto", "json", "console"], program: str
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
+        structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _add(program),
     ]
@@ -47,7 +48,7 @@ def configure(level: str, form: Literal["auto", "json", "console"], program: str
 
 def get(name: str) -> Any:
     """A structlog logger: `log.info("an event", key=value)`."""
-    return structlog.get_logger(logger=name)
+    return structlog.get_logger(name)
 
 
 def _add(program: str) -> structlog.typing.Processor:
