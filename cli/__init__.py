@@ -1,0 +1,1 @@
+"""The command line: `headrace up | demo | submit | status | dead | check`."""

@@ -1,0 +1,1 @@
+"""Your handlers: one file each. Nothing else has to know of a new one."""

@@ -1,0 +1,72 @@
+"""The project's own database, which several handlers share."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+from sqlalchemy.orm import DeclarativeBase
+
+from consumer import resource
+from jobs.settings import PREFIX, load
+
+
+class DatabaseSettings(BaseSettings):
+    """Where rows go."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    database: SecretStr = Field(
+        SecretStr("sqlite:///.headrace/points.db"),
+        description="The handlers' own database, as an SQLAlchemy URL: `sqlite:///FILE` or `postgresql+psycopg://…`.",
+    )
+    database_connections: int = Field(8, ge=1, le=1000, description="Connections to it at once, from one process.")
+
+
+class Base(DeclarativeBase):
+    """The tables of all handlers."""
+
+
+@resource
+def open_engine() -> Iterator[Engine]:
+    settings = load(DatabaseSettings)
+    url = make_url(settings.database.get_secret_value())
+    if url.get_backend_name() == "sqlite" and url.database:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, pool_size=settings.database_connections, max_overflow=0, pool_timeout=10.0, pool_pre_ping=True)
+    if url.get_backend_name() == "sqlite":
+        event.listen(engine, "connect", _wait_for_writers)
+    create_tables(engine)
+    yield engine
+    engine.dispose()
+
+
+def create_tables(engine: Engine) -> None:
+    """Create what is missing. Two processes may start at once: the second one finds the first one's table."""
+    for _ in range(5):
+        try:
+            return Base.metadata.create_all(engine)
+        except (IntegrityError, OperationalError, ProgrammingError):
+            threading.Event().wait(random.uniform(0.05, 0.2))
+    return Base.metadata.create_all(engine)
+
+
+def insert_once(engine: Engine, table: type[Base], row: dict[str, Any]) -> bool:
+    """Insert a row unless one with its key is there. False: it was there."""
+    dialect = postgresql if engine.dialect.name == "postgresql" else sqlite
+    with engine.begin() as connection:
+        return bool(connection.execute(dialect.insert(table).values(row).on_conflict_do_nothing()).rowcount)
+
+
+def _wait_for_writers(connection: Any, _: Any) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA busy_timeout = 10000")
