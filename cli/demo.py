@@ -10,7 +10,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
+import aiohttp
 from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -87,8 +87,7 @@ async def _work(
     system: System, people: list[User], tally: Tally, console: Console, timeout: float, killer: Supervisor | None
 ) -> tuple[dict[int, str], list[float], int]:
     """Submit everything and wait until all has settled; job ids, seconds from acceptance to success, dead deliveries."""
-    limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
-    async with httpx.AsyncClient(base_url=system.url, limits=limits, timeout=10.0) as client:
+    async with aiohttp.ClientSession(system.url, timeout=aiohttp.ClientTimeout(10.0)) as client:
         with Live(console=console, refresh_per_second=8, transient=False) as live:
             view = asyncio.create_task(_watch(system, tally, live))
             try:
@@ -103,7 +102,7 @@ async def _work(
     return ids, latencies, dead
 
 
-async def _submit_all(client: httpx.AsyncClient, people: list[User], tally: Tally, killer: Supervisor | None) -> dict[int, str]:
+async def _submit_all(client: aiohttp.ClientSession, people: list[User], tally: Tally, killer: Supervisor | None) -> dict[int, str]:
     ids: dict[int, str] = {}
     todo = iter(people)
 
@@ -118,27 +117,26 @@ async def _submit_all(client: httpx.AsyncClient, people: list[User], tally: Tall
     return ids
 
 
-async def _submit(client: httpx.AsyncClient, user: User, tally: Tally) -> str:
+async def _submit(client: aiohttp.ClientSession, user: User, tally: Tally) -> str:
     """Until it is accepted. The key makes each try the same job, so that an answer that got lost does no harm."""
     pause = 0.2
     while True:
         try:
-            answer = await client.post(
-                "/v1/jobs/user.registered", json=user.payload, headers={"Idempotency-Key": f"demo-{user.user_id}"}
-            )
-            if answer.status_code == 202:
-                return str(answer.json()["job_id"])
-            if answer.status_code < 500:
-                raise SystemExit(f"refused: {answer.text}")
-            asked = float(answer.headers.get("Retry-After", "0"))
-        except httpx.HTTPError:
+            headers = {"Idempotency-Key": f"demo-{user.user_id}"}
+            async with client.post("/v1/jobs/user.registered", json=user.payload, headers=headers) as answer:
+                if answer.status == 202:
+                    return str((await answer.json())["job_id"])
+                if answer.status < 500:
+                    raise SystemExit(f"refused: {await answer.text()}")
+                asked = float(answer.headers.get("Retry-After", "0"))
+        except (aiohttp.ClientError, TimeoutError):
             asked = 0.0
         tally.retried_submits += 1
         await asyncio.sleep(max(asked, pause) * random.uniform(0.5, 1.0))
         pause = min(pause * 2, 5.0)
 
 
-async def _until_settled(client: httpx.AsyncClient, ids: list[str]) -> tuple[list[float], int]:
+async def _until_settled(client: aiohttp.ClientSession, ids: list[str]) -> tuple[list[float], int]:
     """Ask for each job until its deliveries have ended: the state store's word, once per job, by `CONNECTIONS` askers."""
     latencies: list[float] = []
     dead = 0
@@ -156,17 +154,16 @@ async def _until_settled(client: httpx.AsyncClient, ids: list[str]) -> tuple[lis
     return latencies, dead
 
 
-async def _ended(client: httpx.AsyncClient, job_id: str) -> tuple[list[dict[str, str]], str]:
+async def _ended(client: aiohttp.ClientSession, job_id: str) -> tuple[list[dict[str, str]], str]:
     pause = 0.1
     while True:
         try:
-            answer = await client.get(f"/v1/jobs/{job_id}")
-            if answer.status_code == 200:
-                job = answer.json()
-                deliveries = job["deliveries"]
-                if len(deliveries) == DELIVERIES and all(d["state"] in ("succeeded", "dead", "cancelled") for d in deliveries):
-                    return deliveries, job["accepted_at"]
-        except httpx.HTTPError:
+            async with client.get(f"/v1/jobs/{job_id}") as answer:
+                job = await answer.json() if answer.status == 200 else {"deliveries": []}
+            deliveries = job["deliveries"]
+            if len(deliveries) == DELIVERIES and all(d["state"] in ("succeeded", "dead", "cancelled") for d in deliveries):
+                return deliveries, job["accepted_at"]
+        except (aiohttp.ClientError, TimeoutError):
             pause = 1.0
         await asyncio.sleep(pause * random.uniform(0.5, 1.0))
         pause = min(pause * 1.5, 1.0)
@@ -180,11 +177,12 @@ async def _watch(system: System, tally: Tally, live: Live) -> None:
 
 
 async def _read_counters(system: System, tally: Tally) -> None:
-    async with httpx.AsyncClient(timeout=1.0) as client:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(1.0)) as client:
         for consumer in system.consumers:
             try:
-                tally.read(consumer, (await client.get(f"{consumer}/metrics")).text)
-            except httpx.HTTPError:
+                async with client.get(f"{consumer}/metrics") as answer:
+                    tally.read(consumer, await answer.text())
+            except (aiohttp.ClientError, TimeoutError):
                 continue  # being replaced
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
+import aiohttp
 
 from jobs.errors import HeadraceError
 
@@ -136,11 +136,12 @@ async def _until_ready(program: Program, patience: float) -> None:
     if program.ready is None:
         return
     try:
-        async with asyncio.timeout(patience), httpx.AsyncClient(timeout=1.0) as client:
+        async with asyncio.timeout(patience), aiohttp.ClientSession() as client:
             while True:
-                with contextlib.suppress(httpx.HTTPError):
-                    if (await client.get(program.ready)).status_code == 200:
-                        return
+                with contextlib.suppress(aiohttp.ClientError):
+                    async with client.get(program.ready) as answer:
+                        if answer.status == 200:
+                            return
                 await asyncio.sleep(0.02)
     except TimeoutError:
         end = program.log.read_text(errors="replace")[-2000:]

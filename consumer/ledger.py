@@ -70,10 +70,9 @@ class Ledger:
 
     async def settle(self, outcome: Outcome) -> bool:
         """Write an outcome and end its claim. False: somebody else had taken the claim over."""
-        try:
-            return await self._patiently(lambda: self._outcomes.ask(outcome))
-        finally:
-            self.forget(outcome.token)
+        # Before it is sent: a renewal that comes after the outcome finds no claim, and must not be taken for a loss.
+        self.forget(outcome.token)
+        return await self._patiently(lambda: self._outcomes.ask(outcome))
 
     def forget(self, token: str) -> None:
         """Renew this claim no longer."""

@@ -289,7 +289,8 @@ class OutcomeStore(Protocol):
         """Begin the leases anew. False: the claim is no longer ours."""
 
     async def settle(self, outcomes: Sequence[Outcome]) -> list[bool]:
-        """Write outcomes and end their claims. False: refused, somebody else has the claim."""
+        """Write outcomes and end their claims. False: refused, the claim is somebody else's, or was settled otherwise.
+        The same outcome again, because its answer was lost, is accepted again."""
 
     async def progress(self, claim: Claim, progress: str) -> bool:
         """Note how far a run is (JSON text). False: the claim is no longer ours."""

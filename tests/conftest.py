@@ -1,3 +1,3 @@
 """Fixtures that every test may use: private servers, one a session."""
 
-pytest_plugins = ("tests.servers.rabbitmq", "tests.servers.redis", "tests.servers.postgres")
+pytest_plugins = ("tests.servers.postgres",)

@@ -148,14 +148,16 @@ def _renew(c: sqlite3.Connection, claim: Claim, now: float) -> bool:
 
 
 def _settle(c: sqlite3.Connection, o: Outcome) -> bool:
-    # The token stays, so that the same outcome sent again is accepted again.
+    # The token stays, so that the same outcome sent again is accepted again; another one after it is not.
     update = (
         "UPDATE deliveries SET state = ?, ended_at = ?, next_at = ?, result = ?, failure = ?, lease_until = 0, touched_at = ? "
-        "WHERE job_id = ? AND queue = ? AND token = ?"
+        "WHERE job_id = ? AND queue = ? AND token = ? AND state IN ('running', ?)"
     )
     failure = orjson.dumps(o.failure).decode() if o.failure else None
     ended = o.at if o.state is not State.QUEUED else None
-    if not c.execute(update, (o.state.value, ended, o.next_at, o.result, failure, o.at, o.job_id, o.queue, o.token)).rowcount:
+    if not c.execute(
+        update, (o.state.value, ended, o.next_at, o.result, failure, o.at, o.job_id, o.queue, o.token, o.state.value)
+    ).rowcount:
         return False
     if o.dead is not None:
         dead_letters.insert(c, o.dead)

@@ -1,0 +1,52 @@
+"""A private PostgreSQL server."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers import find, free_port
+
+
+class Postgres:
+    """initdb, then postgres, as an unprivileged user where we are root, which PostgreSQL refuses to run as."""
+
+    def __init__(self, folder: Path) -> None:
+        self._data = folder / "data"
+        self._initdb, self._server = find("postgres", "initdb"), find("postgres", "postgres")
+        self.port = free_port()
+        self.url = f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/postgres"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._data.mkdir()
+        if os.geteuid() == 0:
+            shutil.chown(self._data, "postgres", "postgres")
+        subprocess.run([*_as_user(), self._initdb, "-D", self._data, "-U", "postgres", "-A", "trust"], check=True, capture_output=True)
+        command = [*_as_user(), self._server, "-D", self._data, "-p", str(self.port), "-h", "127.0.0.1", "-k", ""]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(20)
+
+
+def _as_user() -> list[str]:
+    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    folder = tmp_path_factory.mktemp("postgres")
+    for parent in (folder, *folder.parents[:2]):
+        parent.chmod(0o755)  # pytest keeps its folders to the owner; the server runs as another user
+    server = Postgres(folder)
+    server.start()
+    yield server
+    server.stop()
