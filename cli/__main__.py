@@ -47,6 +47,14 @@ def demo(
     raise typer.Exit(asyncio.run(run(users, broker, outcomes, consumers, kill_consumer, timeout, json)))
 
 
+@app.command()
+def settings() -> None:
+    """Print every setting, as Markdown."""
+    from cli.settings import page
+
+    typer.echo(page(), nl=False)
+
+
 def main() -> None:
     """The entry point: our own errors are a line, not a traceback."""
     try:

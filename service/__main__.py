@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import os
+import signal
 import sys
+from collections.abc import Iterator
 
 import uvicorn
 
@@ -17,11 +22,20 @@ from telemetry import logs
 
 
 class _Server(uvicorn.Server):
-    """uvicorn that says it is not ready from the moment of SIGTERM on."""
+    """uvicorn that says it is not ready from the moment of SIGTERM on, and whose drain ends with exit code 0."""
 
-    def handle_exit(self, sig: int, frame: object) -> None:
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        yield
+
+    def _stop(self) -> None:
+        if self.should_exit:
+            os._exit(1)  # the second signal
         self.config.app.state.parts.closing = True  # type: ignore[union-attr]  # create() made it
-        super().handle_exit(sig, frame)  # type: ignore[arg-type]  # a frame, as signal hands it over
+        self.should_exit = True
 
 
 def main() -> int:

@@ -64,7 +64,8 @@ def insert_once(engine: Engine, table: type[Base], row: dict[str, Any]) -> bool:
     """Insert a row unless one with its key is there. False: it was there."""
     dialect = postgresql if engine.dialect.name == "postgresql" else sqlite
     with engine.begin() as connection:
-        return bool(connection.execute(dialect.insert(table).values(row).on_conflict_do_nothing()).rowcount)
+        insert = dialect.insert(table).values(row).on_conflict_do_nothing().returning(*table.__table__.primary_key)
+        return connection.execute(insert).first() is not None
 
 
 def _wait_for_writers(connection: Any, _: Any) -> None:

@@ -27,7 +27,9 @@ class Postgres:
         self._data.mkdir()
         if os.geteuid() == 0:
             shutil.chown(self._data, "postgres", "postgres")
-        subprocess.run([*_as_user(), self._initdb, "-D", self._data, "-U", "postgres", "-A", "trust"], check=True, capture_output=True)
+        subprocess.run(
+            [*_as_user(), self._initdb, "-D", self._data, "-U", "postgres", "-A", "trust"], check=True, capture_output=True
+        )
         command = [*_as_user(), self._server, "-D", self._data, "-p", str(self.port), "-h", "127.0.0.1", "-k", ""]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 

@@ -1,0 +1,223 @@
+"""The consumer's runtime on the embedded adapters in memory: every way in which a delivery settles."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from consumer import Context, Permanent, RetryLater, handler
+from consumer.ledger import Ledger
+from consumer.registry import Registry
+from consumer.resources import Resources
+from consumer.runtime import QueueRuntime, Tools
+from consumer.settings import ConsumerSettings
+from jobs.adapters.sqlite import SqliteBroker, SqliteOutcomes
+from jobs.catalogue import Catalogue
+from jobs.clock import SystemClock
+from jobs.envelope import Envelope
+from jobs.identity import new_job_id
+from jobs.model import Contract, Reason, State
+from jobs.ports import DeliveryRecord, Message
+from jobs.retry import RetryPolicy
+
+
+class Payload(BaseModel):
+    n: int
+
+
+CONTRACT = Contract("thing.done", Payload, ("work",), RetryPolicy(max_attempts=3, base=0.01, cap=0.02), time_limit=0.3)
+
+
+@dataclass
+class World:
+    """A running queue, whose handler is `act`."""
+
+    act: Callable[[Payload, Context], Any] = lambda p, c: {"n": p.n}
+    runs: list[Context] = field(default_factory=list)
+    broker: SqliteBroker = field(init=False)
+    store: SqliteOutcomes = field(init=False)
+    ledger: Ledger = field(init=False)
+    runtime: QueueRuntime = field(init=False)
+
+    async def submit(self, body: bytes = b'{"n": 1}', headers: dict[str, str] | None = None, **more: Any) -> str:
+        envelope = Envelope(new_job_id(), "thing.done", SystemClock().wall(), **more)
+        await self.broker.publish([Message(envelope.job_id, "thing.done", headers or envelope.headers(), body)])[0]
+        return envelope.job_id
+
+    async def ended(self, job_id: str, within: float = 10.0) -> DeliveryRecord:
+        async with asyncio.timeout(within):
+            while True:
+                record = await self.store.job(job_id)
+                if record and record.deliveries[0].state.final:
+                    return record.deliveries[0]
+                await asyncio.sleep(0.01)
+
+    async def one_dead(self) -> Any:
+        async with asyncio.timeout(10):
+            while not (items := (await self.store.dead_letters()).items):
+                await asyncio.sleep(0.01)
+        return items[0]
+
+    async def empty(self) -> bool:
+        async with asyncio.timeout(10):
+            while True:
+                depth = await self.broker.depth("work")
+                if not (depth.ready or depth.unacked or depth.delayed):
+                    return True
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture(params=["coroutine", "plain"])
+async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    world = World()
+
+    @handler("thing.done", queue="work")
+    async def coroutine(payload: Payload, ctx: Context) -> Any:
+        world.runs.append(ctx)
+        answer = world.act(payload, ctx)
+        return await answer if asyncio.iscoroutine(answer) else answer
+
+    @handler("thing.done", queue="work")
+    def plain(payload: Payload, ctx: Context) -> Any:
+        world.runs.append(ctx)
+        answer = world.act(payload, ctx)
+        return asyncio.run(answer) if asyncio.iscoroutine(answer) else answer
+
+    catalogue, clock, settings = Catalogue([CONTRACT]), SystemClock(), ConsumerSettings(concurrency=4, lease=1.0)
+    registry = Registry(catalogue, [coroutine if request.param == "coroutine" else plain])
+    world.broker = SqliteBroker(":memory:", catalogue.topology(), settings, clock)
+    world.store = SqliteOutcomes(":memory:", settings, clock)
+    world.ledger = Ledger(world.store, lease=settings.lease, give_up=5.0)
+    await world.ledger.open()
+    await world.broker.open()
+    threads = ThreadPoolExecutor(4)
+    async with Resources({}, []) as resources:
+        world.runtime = QueueRuntime("work", world.broker, world.ledger, Tools(settings, registry, resources, threads, clock))
+        await world.runtime.start()
+        yield world
+        await world.runtime.drain(2.0)
+    await world.broker.close()
+    await world.ledger.close()
+    threads.shutdown()
+
+
+async def test_success_keeps_the_result(world: World) -> None:
+    record = await world.ended(await world.submit())
+    assert (record.state, record.result, record.attempts) == (State.SUCCEEDED, '{"n":1}', 1)
+    assert await world.empty()
+
+
+async def test_permanent_is_dead_at_once(world: World) -> None:
+    def act(_: Payload, __: Context) -> None:
+        raise Permanent("never")
+
+    world.act = act
+    record = await world.ended(await world.submit())
+    assert (record.state, record.attempts) == (State.DEAD, 1)
+    letter = await world.one_dead()
+    assert (letter.reason, letter.body, letter.failure.message) == (Reason.PERMANENT, b'{"n": 1}', "never")
+    assert "act" in letter.failure.traceback
+    assert await world.empty()
+
+
+async def test_other_errors_are_retried_by_policy_then_dead(world: World) -> None:
+    def act(_: Payload, ctx: Context) -> None:
+        raise ValueError(ctx.attempt)
+
+    world.act = act
+    record = await world.ended(await world.submit())
+    assert (record.state, record.attempts) == (State.DEAD, 3)
+    assert [ctx.attempt for ctx in world.runs] == [1, 2, 3]
+    assert len({ctx.idempotency_key for ctx in world.runs}) == 1
+    assert (await world.one_dead()).reason is Reason.EXHAUSTED
+
+
+async def test_retry_later_says_when(world: World) -> None:
+    def act(_: Payload, ctx: Context) -> str:
+        if ctx.attempt == 1:
+            raise RetryLater(0.2)
+        return "done"
+
+    world.act = act
+    record = await world.ended(await world.submit())
+    assert (record.state, record.attempts, record.result) == (State.SUCCEEDED, 2, '"done"')
+
+
+async def test_a_run_that_overstays_is_retried(world: World) -> None:
+    release = threading.Event()
+
+    async def overstay(_: Payload, ctx: Context) -> str:
+        while ctx.attempt == 1 and not release.is_set():
+            await asyncio.sleep(0.01)
+            ctx.check()
+        return "second"
+
+    world.act = overstay
+    record = await world.ended(await world.submit())
+    assert (record.result, record.attempts) == ('"second"', 2)
+
+
+async def test_past_its_deadline_it_is_dead_without_a_run(world: World) -> None:
+    record = await world.ended(await world.submit(deadline=SystemClock().wall() - 1))
+    assert record.state is State.DEAD
+    assert (await world.one_dead()).reason is Reason.EXPIRED
+    assert world.runs == []
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "reason"),
+    [
+        (b"\x00garbage", {}, Reason.MALFORMED),
+        (b"{}", {"headrace-version": "99"}, Reason.VERSION),
+        (b'{"n": "x"}', None, Reason.INVALID),
+        (b"not json", None, Reason.INVALID),
+        (b"x" * 10_000_000, None, Reason.INVALID),
+    ],
+    ids=["garbage", "unknown version", "wrong payload", "not JSON", "10 MB"],
+)
+async def test_what_cannot_be_read_is_dead_with_its_bytes(
+    world: World, body: bytes, headers: dict[str, str] | None, reason: Reason
+) -> None:
+    await world.submit(body, {"stray": "1", **headers} if headers is not None else None)
+    letter = await world.one_dead()
+    assert (letter.reason, letter.body) == (reason, body)
+    assert world.runs == []
+    assert await world.empty()
+
+
+async def test_a_second_message_of_a_job_that_succeeded_does_not_run(world: World) -> None:
+    job_id = await world.submit()
+    await world.ended(job_id)
+    envelope = Envelope(job_id, "thing.done", SystemClock().wall())
+    await world.broker.publish([Message(job_id, "thing.done", envelope.headers(), b'{"n": 1}')])[0]
+    assert await world.empty()
+    assert len(world.runs) == 1
+
+
+async def test_progress_is_shown(world: World) -> None:
+    release = threading.Event()
+
+    async def slow(_: Payload, ctx: Context) -> None:
+        ctx.progress({"done": 1})
+        while not release.is_set():
+            await asyncio.sleep(0.01)
+
+    world.act = slow
+    object.__setattr__(CONTRACT, "time_limit", 20.0)
+    try:
+        job_id = await world.submit()
+        async with asyncio.timeout(10):
+            while not ((record := await world.store.job(job_id)) and record.deliveries[0].progress):
+                await asyncio.sleep(0.02)
+        assert record.deliveries[0].progress == '{"done":1}'
+    finally:
+        release.set()
+        await world.ended(job_id)
+        object.__setattr__(CONTRACT, "time_limit", 0.3)
