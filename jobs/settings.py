@@ -29,8 +29,8 @@ def _scheme(*allowed: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-BrokerUrl = Annotated[SecretStr, _scheme("sqlite", "memory")]
-OutcomesUrl = Annotated[SecretStr, _scheme("sqlite", "memory", "none")]
+BrokerUrl = Annotated[SecretStr, _scheme("sqlite", "amqp", "amqps", "memory")]
+OutcomesUrl = Annotated[SecretStr, _scheme("sqlite", "redis", "rediss", "memory", "none")]
 
 
 class Settings(BaseSettings):

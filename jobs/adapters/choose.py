@@ -16,6 +16,10 @@ def broker(settings: Settings, topology: Topology, clock: Clock | None = None) -
     url = settings.broker.get_secret_value()
     clock = clock or SystemClock()
     match urlsplit(url).scheme:
+        case "amqp" | "amqps":
+            from jobs.adapters.rabbitmq import RabbitMQ
+
+            return RabbitMQ(url, topology, settings, clock)
         case "sqlite":
             from jobs.adapters.sqlite import SqliteBroker
 
@@ -34,6 +38,10 @@ def outcomes(settings: Settings, clock: Clock | None = None) -> OutcomeStore | N
     match urlsplit(url).scheme:
         case "none":
             return None
+        case "redis" | "rediss":
+            from jobs.adapters.redis import RedisOutcomes
+
+            return RedisOutcomes(url, settings, clock)
         case "sqlite":
             from jobs.adapters.sqlite import SqliteOutcomes
 
