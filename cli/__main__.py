@@ -14,6 +14,8 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Headrace: jo
 
 Broker = Annotated[str | None, typer.Option(help="URL of the broker; without it, an SQLite file.")]
 Outcomes = Annotated[str | None, typer.Option(help="URL of the outcome store; without it, the same SQLite file.")]
+Url = Annotated[str, typer.Option(help="The gateway.")]
+Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 Consumers = Annotated[int, typer.Option(min=1, max=64, help="Consumer processes.")]
 
 
@@ -45,6 +47,83 @@ def demo(
     from cli.demo import demo as run
 
     raise typer.Exit(asyncio.run(run(users, broker, outcomes, consumers, kill_consumer, timeout, json)))
+
+
+@app.command()
+def submit(
+    job_type: Annotated[str, typer.Argument(help="Such as user.registered.")],
+    source: Annotated[str, typer.Argument(help="A file with one JSON object a line, or - for standard input.")],
+    url: Url = "http://127.0.0.1:8080",
+    concurrency: Annotated[int, typer.Option(min=1, max=1000)] = 32,
+    checkpoint: Annotated[Path | None, typer.Option(help="Remember what is accepted here, and go on from it.")] = None,
+) -> None:
+    """Submit a job for each line of a file."""
+    from cli.submit import submit as run
+
+    raise typer.Exit(asyncio.run(run(job_type, source, url, concurrency, checkpoint)))
+
+
+@app.command()
+def status(job_id: str, url: Url = "http://127.0.0.1:8080", watch: bool = False, json: Json = False) -> None:
+    """Show what became of a job."""
+    from cli.operate import status as run
+
+    asyncio.run(run(job_id, url, watch, json))
+
+
+@app.command()
+def check() -> None:
+    """Look at settings, handlers, connections and topology, and say what to mend."""
+    from cli.check import check as run
+
+    raise typer.Exit(asyncio.run(run()))
+
+
+dead = typer.Typer(no_args_is_help=True, help="Dead letters: list, show, replay, drop.")
+app.add_typer(dead, name="dead")
+
+
+@dead.command("list")
+def dead_list(
+    url: Url = "http://127.0.0.1:8080",
+    queue: str | None = None,
+    job_type: str | None = None,
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
+    json: Json = False,
+) -> None:
+    """The newest first."""
+    from cli.operate import dead_list as run
+
+    asyncio.run(run(url, queue, job_type, limit, json))
+
+
+@dead.command("show")
+def dead_show(dead_id: str, url: Url = "http://127.0.0.1:8080") -> None:
+    """One, with its payload, headers and traceback."""
+    from cli.operate import dead_show as run
+
+    asyncio.run(run(url, dead_id))
+
+
+@dead.command("replay")
+def dead_replay(
+    dead_id: Annotated[str | None, typer.Argument()] = None,
+    url: Url = "http://127.0.0.1:8080",
+    queue: str | None = None,
+    job_type: str | None = None,
+) -> None:
+    """One by its id, or all of a queue or a job type."""
+    from cli.operate import dead_replay as run
+
+    asyncio.run(run(url, dead_id, queue, job_type))
+
+
+@dead.command("drop")
+def dead_drop(dead_id: str, url: Url = "http://127.0.0.1:8080") -> None:
+    """Forget one."""
+    from cli.operate import dead_drop as run
+
+    asyncio.run(run(url, dead_id))
 
 
 @app.command()

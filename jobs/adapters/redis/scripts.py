@@ -116,7 +116,7 @@ return answers
 )
 
 # ARGV: ttl in s, then for each outcome: queue, token, state, ended, next_at, result, failure, packed dead letter or nothing.
-# Answers: 1 or 0.
+# The answers are 1 or 0.
 SETTLE = (
     _COMMON
     + """

@@ -1,0 +1,145 @@
+"""The command line against a system that it started itself."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sqlite3
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.servers import free_port
+
+
+@dataclass
+class Up:
+    url: str
+    data: Path
+    process: asyncio.subprocess.Process
+
+
+async def run(*arguments: str, stdin: bytes = b"", **environment: str) -> tuple[int, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "cli",
+        *arguments,
+        env=os.environ | environment,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(stdin), 60)
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+@pytest.fixture
+async def up(tmp_path: Path) -> AsyncIterator[Up]:
+    port, data = free_port(), tmp_path / "data"
+    command = [sys.executable, "-m", "cli", "up", "--data", str(data), "--port", str(port)]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    async with asyncio.timeout(30):
+        while b"Headrace is up" not in await process.stdout.readline():
+            assert process.returncode is None
+    yield Up(f"http://127.0.0.1:{port}", data, process)
+    if process.returncode is None:
+        process.send_signal(signal.SIGINT)
+    await asyncio.wait_for(process.communicate(), 40)
+    assert process.returncode == 0
+
+
+def user(number: int, email: str | None = None) -> str:
+    address = email or f"user{number}@example.com"
+    return json.dumps({"user_id": number, "email": address, "name": "Ada", "registered_at": "2026-01-31T09:30:00Z"})
+
+
+async def test_submit_status_and_dead_letters(up: Up, tmp_path: Path) -> None:
+    file = tmp_path / "users.ndjson"
+    file.write_text("\n".join([user(1), user(2, "gone-2@example.com"), '{"user_id": 3}', "{", user(5)]))
+    code, _, err = await run("submit", "user.registered", str(file), "--url", up.url)
+    assert code == 1
+    assert "3 accepted, 2 refused" in err
+    assert "line 3: /email: Field required" in err
+    async with asyncio.timeout(20):
+        while not (items := json.loads((await run("dead", "list", "--json", "--url", up.url))[1])["items"]):
+            await asyncio.sleep(0.1)
+    (dead,) = items
+    code, out, _ = await run("dead", "show", dead["dead_id"], "--url", up.url)
+    assert json.loads(out)["payload"]["user_id"] == 2
+    code, out, _ = await run("status", dead["job_id"], "--watch", "--json", "--url", up.url)
+    assert {d["queue"]: d["state"] for d in json.loads(out)["deliveries"]} == {"email": "dead", "points": "succeeded"}
+    assert (await run("dead", "replay", dead["dead_id"], "--url", up.url))[0] == 0
+    async with asyncio.timeout(20):
+        while len(json.loads((await run("dead", "list", "--json", "--url", up.url))[1])["items"]) != 2:
+            await asyncio.sleep(0.1)  # the replay died too, as its own dead letter
+    assert (await run("dead", "drop", dead["dead_id"], "--url", up.url))[0] == 0
+    code, _, err = await run("dead", "show", dead["dead_id"], "--url", up.url)
+    assert (code, "Not found" in err) == (2, True)
+
+
+async def test_a_submit_that_was_killed_goes_on_without_a_second_job(up: Up, tmp_path: Path) -> None:
+    file, note = tmp_path / "users.ndjson", tmp_path / "note"
+    file.write_text("".join(user(n) + "\n" for n in range(1, 1501)))
+    command = [sys.executable, "-m", "cli", "submit", "user.registered", str(file), "--url", up.url, "--checkpoint", str(note)]
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
+    async with asyncio.timeout(30):
+        while not note.exists() or json.loads(note.read_bytes())["upto"] < 50:
+            await asyncio.sleep(0.01)
+    process.kill()
+    await process.wait()
+    code, _, err = await run("submit", "user.registered", str(file), "--url", up.url, "--checkpoint", str(note))
+    assert code == 0, err
+    async with asyncio.timeout(60):
+        while _credits(up) != (1500, 1500):  # rows, users: counted from the effects
+            assert _credits(up)[0] <= 1500
+            await asyncio.sleep(0.1)
+    file.write_text(user(1))
+    code, _, err = await run("submit", "user.registered", str(file), "--url", up.url, "--checkpoint", str(note))
+    assert (code, "another file" in err) == (2, True)
+
+
+def _credits(up: Up) -> tuple[int, int]:
+    with sqlite3.connect(up.data / "points.db") as database:
+        rows, users = database.execute("SELECT count(*), count(DISTINCT user_id) FROM points").fetchone()
+    return rows, users
+
+
+async def test_an_unreachable_gateway(tmp_path: Path) -> None:
+    code, _, err = await run("status", "01a20c57-040c-7584-a42e-6f91a24065d8", "--url", f"http://127.0.0.1:{free_port()}")
+    assert code == 2
+    assert "headrace up" in err
+
+
+async def test_check_says_what_to_mend(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/headrace.db"
+    code, out, _ = await run("check", HEADRACE_BROKER=url, HEADRACE_OUTCOMES=url)
+    assert (code, "nothing to mend" in out) == (0, True)
+    code, out, _ = await run("check", HEADRACE_BROKER=url, HEADRACE_OUTCOMES=f"redis://127.0.0.1:{free_port()}/0")
+    assert (code, "outcome store: Redis" in out) == (1, True)
+    code, out, _ = await run("check", HEADRACE_LEASE="-1")
+    assert (code, "HEADRACE_LEASE='-1'" in out) == (1, True)
+
+
+async def test_no_process_is_left_behind(up: Up) -> None:
+    children = _children(up.process.pid)
+    assert len(children) == 3
+    up.process.send_signal(signal.SIGTERM)
+    await asyncio.wait_for(up.process.wait(), 40)
+    assert up.process.returncode == 0
+    assert not [pid for pid in children if _alive(pid)]
+
+
+def _children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def _alive(pid: str) -> bool:
+    return Path(f"/proc/{pid}").exists()
