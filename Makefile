@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo up test check format lock clean
+.PHONY: help demo up test check format bench-smoke lock clean
 
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,6 +38,9 @@ check: $(VENV)/dev.stamp ## lint, types, directions of dependency, shell scripts
 format: $(VENV)/dev.stamp ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench-smoke: $(VENV)/dev.stamp ## submits and deliveries a second, and the CPU of each (needs wrk, RabbitMQ and Redis)
+	$(BIN)/python -m bench.smoke
 
 lock: ## compile the lock files anew (needs uv)
 	uv pip compile --universal --generate-hashes --no-annotate --no-header -q pyproject.toml -o requirements.lock
