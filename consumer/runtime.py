@@ -13,6 +13,7 @@ from typing import Any
 
 from consumer.context import Context
 from consumer.execute import Bury, Plan, Succeed, after_failure, describe, result_text, run_coroutine, run_thread
+from consumer.given_up import GivenUp
 from consumer.ledger import Ledger
 from consumer.registry import Handler, Registry
 from consumer.resources import Resources
@@ -24,13 +25,9 @@ from jobs.envelope import Envelope
 from jobs.errors import EnvelopeError, PayloadError, StoreUnavailable, UnknownVersion
 from jobs.model import Reason
 from jobs.ports import Broker, Claim, Delivery, Depth, Failure, Subscription, Verdict
-from jobs.topology import dead_queue
 from telemetry import logs, metrics
 
 _log = logs.get("consumer.runtime")
-
-# Dead letters are few; this many are moved to the store at once.
-_DEAD_PREFETCH = 20
 
 
 @dataclass(frozen=True)
@@ -57,11 +54,10 @@ class QueueRuntime:
         self._settler = Settler(queue, ledger, tools.clock)
         self._waiting: deque[tuple[Delivery, float]] = deque()
         self._tasks: dict[asyncio.Task[None], Delivery] = {}
-        self._moving: set[asyncio.Task[None]] = set()
         self._pausing: asyncio.Task[None] | None = None
         self._draining = False
-        self._subscription: Subscription | None = None
-        self._dead_subscription: Subscription | None = None
+        self._subscription = broker.subscribe(queue, tools.settings.held_at_most, self._deliver)
+        self._given_up = None if ledger is None else GivenUp(queue, broker, self._settler, tools.clock)
         self._rng = random.Random()
         self._in_flight = metrics.IN_FLIGHT.labels(queue)
         self._wait_seconds = metrics.WAIT_SECONDS.labels(queue)
@@ -85,27 +81,27 @@ class QueueRuntime:
     @property
     def subscribed(self) -> bool:
         """Whether the broker counts us as a consumer."""
-        return self._subscription is not None and self._subscription.active
+        return self._subscription.active
 
     async def depth(self) -> Depth:
         return await self._broker.depth(self.queue)
 
     async def start(self) -> None:
         """Subscribe; with an outcome store, also to the dead-letter queue beside this one."""
-        self._subscription = await self._broker.subscribe(self.queue, self._tools.settings.held_at_most, self._deliver)
         if self._ledger is not None:
-            self._dead_subscription = await self._broker.subscribe(dead_queue(self.queue), _DEAD_PREFETCH, self._deliver_dead)
             self._ledger.changed.append(self._follow_store)
             if not self._ledger.up:
-                self._follow_store(False)
+                self._paused.set(1)
+                return
+        await asyncio.gather(*(s.resume() for s in self._subscriptions()))
 
     async def drain(self, seconds: float) -> None:
         """Take nothing more, hand back what has not begun, let what runs end within `seconds`, hand back the rest."""
         self._draining = True
-        subscriptions = [s for s in (self._subscription, self._dead_subscription) if s is not None]
+        subscriptions = self._subscriptions()
         await asyncio.gather(*(s.pause() for s in subscriptions))
         self._hand_back_waiting(lambda _: True)
-        running = [*self._tasks, *self._moving]
+        running = [*self._tasks, *(() if self._given_up is None else self._given_up.moving)]
         if running:
             _, late = await asyncio.wait(running, timeout=seconds)
             for task in late:
@@ -123,7 +119,6 @@ class QueueRuntime:
         self._hand_back_waiting(lambda since: now - since > limit)
 
     def _hand_back_waiting(self, which: Callable[[float], bool]) -> None:
-        assert self._subscription is not None  # noqa: S101 - deliveries come from it
         kept: deque[tuple[Delivery, float]] = deque()
         for delivery, since in self._waiting:
             if which(since):
@@ -134,17 +129,20 @@ class QueueRuntime:
 
     def _follow_store(self, up: bool) -> None:
         self._paused.set(0 if up else 1)
-        if self._subscription is None or self._draining:
+        if self._draining:
             return
-        step = self._subscription.resume if up else self._subscription.pause
+        subscriptions = self._subscriptions()
         before = self._pausing
 
         async def follow() -> None:
             if before is not None:
                 await asyncio.wait({before})
-            await step()
+            await asyncio.gather(*((s.resume if up else s.pause)() for s in subscriptions))
 
         self._pausing = asyncio.get_running_loop().create_task(follow())
+
+    def _subscriptions(self) -> list[Subscription]:
+        return [self._subscription] if self._given_up is None else [self._subscription, self._given_up.subscription]
 
     # -------------------------------------------------------------------------------------------------- from the broker
 
@@ -161,32 +159,16 @@ class QueueRuntime:
             task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        del self._tasks[task]
+        delivery = self._tasks.pop(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            # Nothing in _work may raise; if it does, the delivery stays with the broker until this process ends.
-            _log.error("a delivery could not be settled", queue=self.queue, exc_info=error)
+            # Nothing in _work may raise; if it does, the broker's delivery limit ends what would go round for ever.
+            _log.error("a delivery could not be settled: handing it back", queue=self.queue, exc_info=error)
+            self._settler.hand_back(self._subscription, delivery)
         self._fill()
-
-    def _deliver_dead(self, delivery: Delivery) -> None:
-        task = asyncio.get_running_loop().create_task(self._move_dead(delivery))
-        self._moving.add(task)
-        task.add_done_callback(self._moving.discard)
-
-    async def _move_dead(self, delivery: Delivery) -> None:
-        assert self._dead_subscription is not None  # noqa: S101 - deliveries come from it
-        try:
-            envelope = Envelope.read(delivery.headers, self._tools.clock.wall())
-        except EnvelopeError:
-            envelope = None
-        try:
-            await self._settler.bury_given_up(self._dead_subscription, delivery, envelope, self.queue)
-        except (StoreUnavailable, asyncio.CancelledError):
-            self._dead_subscription.hand_back(delivery)
 
     # ------------------------------------------------------------------------------------------------------ one delivery
 
     async def _work(self, delivery: Delivery) -> None:
-        assert self._subscription is not None  # noqa: S101 - deliveries come from it
         claim: Claim | None = None
         try:
             try:
@@ -224,7 +206,6 @@ class QueueRuntime:
 
     async def _claimed(self, ledger: Ledger, claim: Claim, delivery: Delivery, envelope: Envelope) -> bool:
         """Whether the run is ours. If not, the delivery is settled when this returns."""
-        assert self._subscription is not None  # noqa: S101 - deliveries come from it
         answer = await ledger.claim(claim, _canceller(asyncio.current_task()))
         metrics.CLAIMS.labels(self.queue, answer.verdict.value).inc()
         match answer.verdict:

@@ -88,7 +88,8 @@ class Subscription(Protocol):
         """Take nothing more. What is held stays held."""
 
     async def resume(self) -> None:
-        """Take deliveries again."""
+        """Take deliveries, from now on or again. Returns when the broker counts us as a consumer, or after the connect
+        timeout: it goes on in the background."""
 
     async def close(self) -> None:
         """Take nothing more, and hand back what is held."""
@@ -115,9 +116,10 @@ class Broker(Protocol):
         bounds how much is in flight, and may give up on a future by cancelling it.
         """
 
-    async def subscribe(self, queue: str, prefetch: int, deliver: Callable[[Delivery], None]) -> Subscription:
-        """Call `deliver` for each delivery, with at most `prefetch` unsettled. Takes it up again after a reconnect.
+    def subscribe(self, queue: str, prefetch: int, deliver: Callable[[Delivery], None]) -> Subscription:
+        """A subscription that is paused: its `resume` begins, so that the first delivery finds its receiver ready.
 
+        It calls `deliver` for each delivery, with at most `prefetch` unsettled, and takes it up again after a reconnect.
         `deliver` must only hand the delivery on; the runtime's own tasks work on it. `queue` may be a dead-letter queue.
         """
 

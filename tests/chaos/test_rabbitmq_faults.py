@@ -12,7 +12,7 @@ from jobs.adapters.rabbitmq import RabbitMQ
 from jobs.clock import SystemClock
 from jobs.errors import BrokerError, BrokerUnavailable, PublishTimeout
 from jobs.settings import Settings
-from tests.contract.broker_suite import TOPOLOGY, Inbox, message, publish, until
+from tests.contract.broker_suite import TOPOLOGY, Inbox, message, publish, subscribed, until
 from tests.servers.rabbitmq import RabbitMQServer
 
 
@@ -44,7 +44,7 @@ async def test_killed_while_publishing_loses_nothing_that_was_confirmed(own_rabb
         await asyncio.to_thread(own_rabbitmq.start)
         await until(lambda: broker.unready() is None, within=30)
         inbox = Inbox()
-        subscription = await broker.subscribe("one", 5000, inbox)
+        subscription = await subscribed(broker, "one", 5000, inbox)
         await until(lambda: confirmed <= {d.headers["cloudEvents_id"] for d in inbox.got}, within=20)
         await subscription.close()
 
@@ -53,7 +53,7 @@ async def test_a_consumer_takes_up_again_after_a_restart(own_rabbitmq: RabbitMQS
     async with opened(own_rabbitmq.url) as broker:
         await publish(broker, message("held"))
         inbox = Inbox()
-        subscription = await broker.subscribe("one", 10, inbox)
+        subscription = await subscribed(broker, "one", 10, inbox)
         (before,) = await inbox.wait_for(1)
         await asyncio.to_thread(own_rabbitmq.kill)
         await until(lambda: not subscription.active)
@@ -111,7 +111,7 @@ async def test_a_deleted_queue_is_consumed_again_once_it_is_back(rabbitmq: Rabbi
     url = rabbitmq.vhost()
     async with opened(url) as broker:
         inbox = Inbox()
-        subscription = await broker.subscribe("one", 10, inbox)
+        subscription = await subscribed(broker, "one", 10, inbox)
         connection = await aiormq.connect(url)
         channel = await connection.channel()
         await channel.queue_delete("one")

@@ -10,7 +10,7 @@ import pytest
 from jobs.clock import SystemClock
 from jobs.errors import Unroutable
 from jobs.model import Reason
-from jobs.ports import Broker, Delivery, Message
+from jobs.ports import Broker, Delivery, Message, Subscription
 from jobs.topology import Topology, dead_queue
 
 TOPOLOGY = Topology({"a.happened": ("one", "two"), "b.happened": ("one",)})
@@ -41,6 +41,12 @@ class Inbox:
         return self.got
 
 
+async def subscribed(broker: Broker, queue: str, prefetch: int, inbox: Inbox) -> Subscription:
+    subscription = broker.subscribe(queue, prefetch, inbox)
+    await subscription.resume()
+    return subscription
+
+
 async def publish(broker: Broker, *messages: Message) -> None:
     await asyncio.gather(*broker.publish(messages))
 
@@ -65,7 +71,7 @@ class BrokerContract:
         await publish(broker, message("x", "a.happened"))
         for queue in ("one", "two"):
             inbox = Inbox()
-            subscription = await broker.subscribe(queue, 10, inbox)
+            subscription = await subscribed(broker, queue, 10, inbox)
             (delivery,) = await inbox.wait_for(1)
             assert (delivery.queue, delivery.body, delivery.count) == (queue, b'{"n": 1}', 0)
             assert delivery.headers == {"cloudEvents_id": "x", "note": "grüße, 世界", "empty": ""}
@@ -81,14 +87,14 @@ class BrokerContract:
     async def test_the_body_is_kept_byte_for_byte(self, broker: Broker, body: bytes) -> None:
         await publish(broker, message(body=body))
         inbox = Inbox()
-        subscription = await broker.subscribe("one", 1, inbox)
+        subscription = await subscribed(broker, "one", 1, inbox)
         assert (await inbox.wait_for(1))[0].body == body
         await subscription.close()
 
     async def test_in_the_order_of_publishing(self, broker: Broker) -> None:
         await publish(broker, *(message(str(n)) for n in range(50)))
         inbox = Inbox()
-        subscription = await broker.subscribe("one", 100, inbox)
+        subscription = await subscribed(broker, "one", 100, inbox)
         assert [d.headers["cloudEvents_id"] for d in await inbox.wait_for(50)] == [str(n) for n in range(50)]
         await subscription.close()
 
@@ -101,7 +107,7 @@ class BrokerContract:
     async def test_prefetch_bounds_what_is_unsettled(self, broker: Broker) -> None:
         await publish(broker, *(message(str(n)) for n in range(5)))
         inbox = Inbox()
-        subscription = await broker.subscribe("one", 2, inbox)
+        subscription = await subscribed(broker, "one", 2, inbox)
         first, _ = await inbox.wait_for(2)
         await until_depth(broker, "one", 3)
         assert len(inbox.got) == 2
@@ -112,21 +118,21 @@ class BrokerContract:
     async def test_acked_is_forgotten_and_the_rest_comes_back(self, broker: Broker) -> None:
         await publish(broker, *(message(str(n)) for n in range(6)))
         inbox = Inbox()
-        subscription = await broker.subscribe("one", 10, inbox)
+        subscription = await subscribed(broker, "one", 10, inbox)
         got = await inbox.wait_for(6)
         for delivery in (got[0], got[1], got[3], got[5]):  # a contiguous prefix, and two behind gaps
             subscription.ack(delivery)
         await subscription.close()
         await until_depth(broker, "one", 2)
         again = Inbox()
-        subscription = await broker.subscribe("one", 10, again)
+        subscription = await subscribed(broker, "one", 10, again)
         assert {d.headers["cloudEvents_id"] for d in await again.wait_for(2)} == {"2", "4"}
         await subscription.close()
 
     async def test_handed_back_comes_again_with_its_count(self, broker: Broker) -> None:
         await publish(broker, message())
         inbox = Inbox()
-        subscription = await broker.subscribe("one", 1, inbox)
+        subscription = await subscribed(broker, "one", 1, inbox)
         subscription.hand_back((await inbox.wait_for(1))[0])
         assert (await inbox.wait_for(2))[1].count == 1
         await subscription.close()
@@ -134,9 +140,9 @@ class BrokerContract:
     async def test_rejected_goes_to_the_dead_letter_queue(self, broker: Broker) -> None:
         await publish(broker, message(body=b"junk"))
         inbox, dead = Inbox(), Inbox()
-        subscription = await broker.subscribe("one", 1, inbox)
+        subscription = await subscribed(broker, "one", 1, inbox)
         subscription.reject((await inbox.wait_for(1))[0])
-        graveyard = await broker.subscribe(dead_queue("one"), 1, dead)
+        graveyard = await subscribed(broker, dead_queue("one"), 1, dead)
         (delivery,) = await dead.wait_for(1)
         assert (delivery.body, delivery.death) == (b"junk", Reason.REJECTED)
         await subscription.close()
@@ -145,8 +151,8 @@ class BrokerContract:
     async def test_handed_out_too_often_is_given_up(self, broker: Broker) -> None:
         await publish(broker, message())
         inbox, dead = Inbox(), Inbox()
-        subscription = await broker.subscribe("one", 1, inbox)
-        graveyard = await broker.subscribe(dead_queue("one"), 1, dead)
+        subscription = await subscribed(broker, "one", 1, inbox)
+        graveyard = await subscribed(broker, dead_queue("one"), 1, dead)
         for time in range(DELIVERY_LIMIT + 1):
             subscription.hand_back((await inbox.wait_for(time + 1))[time])
         assert (await dead.wait_for(1))[0].death == Reason.DELIVERY_LIMIT
@@ -157,7 +163,7 @@ class BrokerContract:
     async def test_postponed_is_never_early_and_replaces_the_old(self, broker: Broker) -> None:
         await publish(broker, message())
         inbox, clock = Inbox(), SystemClock()
-        subscription = await broker.subscribe("one", 5, inbox)
+        subscription = await subscribed(broker, "one", 5, inbox)
         (delivery,) = await inbox.wait_for(1)
         began = clock.steady()
         later = Message("job", "b.happened", {"attempt": "2"}, delivery.body, queue="one", delay=1.2)
@@ -172,13 +178,13 @@ class BrokerContract:
     async def test_a_long_delay_does_not_block_a_short_one(self, broker: Broker) -> None:
         await publish(broker, message("long", queue="one", delay=600.0), message("short", queue="one", delay=1.0))
         inbox = Inbox()
-        subscription = await broker.subscribe("one", 5, inbox)
+        subscription = await subscribed(broker, "one", 5, inbox)
         assert (await inbox.wait_for(1))[0].headers["cloudEvents_id"] == "short"
         await subscription.close()
 
     async def test_paused_takes_nothing_until_resumed(self, broker: Broker) -> None:
         inbox = Inbox()
-        subscription = await broker.subscribe("one", 5, inbox)
+        subscription = await subscribed(broker, "one", 5, inbox)
         await until(lambda: subscription.active)
         await subscription.pause()
         assert not subscription.active
@@ -191,7 +197,7 @@ class BrokerContract:
 
     async def test_two_subscriptions_share_without_overlap(self, broker: Broker) -> None:
         left, right = Inbox(), Inbox()
-        subscriptions = [await broker.subscribe("one", 10, left), await broker.subscribe("one", 10, right)]
+        subscriptions = [await subscribed(broker, "one", 10, left), await subscribed(broker, "one", 10, right)]
         await publish(broker, *(message(str(n)) for n in range(20)))
         await until(lambda: len(left.got) + len(right.got) == 20)
         assert len({d.headers["cloudEvents_id"] for d in left.got + right.got}) == 20
@@ -201,7 +207,7 @@ class BrokerContract:
     async def test_settling_late_or_twice_does_no_harm(self, broker: Broker) -> None:
         await publish(broker, message())
         inbox = Inbox()
-        subscription = await broker.subscribe("one", 1, inbox)
+        subscription = await subscribed(broker, "one", 1, inbox)
         (delivery,) = await inbox.wait_for(1)
         subscription.ack(delivery)
         subscription.ack(delivery)

@@ -33,15 +33,13 @@ class RabbitMQ:
         self._publishing.lost.append(self._lost)
         self._depth_channel: aiormq.abc.AbstractChannel | None = None
         self._depth_lock = asyncio.Lock()
-        self._consumes = False
 
     async def open(self) -> None:
         await self._publishing.open()
 
     async def close(self) -> None:
         await self._publishing.close()
-        if self._consumes:
-            await self.consuming.close()
+        await self.consuming.close()
 
     def publish(self, window: Sequence[Message]) -> list[asyncio.Future[None]]:
         reason = self._publishing.down
@@ -54,13 +52,9 @@ class RabbitMQ:
         except BrokerUnavailable as error:
             return _failed(window, str(error))
 
-    async def subscribe(self, queue: str, prefetch: int, deliver: Callable[[Delivery], None]) -> RabbitSubscription:
-        if not self._consumes:
-            self._consumes = True
-            await self.consuming.open()
-        subscription = RabbitSubscription(self, queue, prefetch, deliver)
-        await subscription.started(self._settings.connect_timeout)
-        return subscription
+    def subscribe(self, queue: str, prefetch: int, deliver: Callable[[Delivery], None]) -> RabbitSubscription:
+        self.consuming.begin()
+        return RabbitSubscription(self, queue, prefetch, deliver, self._settings.connect_timeout)
 
     async def depth(self, queue: str) -> Depth:
         """By a passive declare, which the queue's leader answers: always fresh. unacked is unknown here."""

@@ -48,15 +48,21 @@ class Link:
 
     async def open(self) -> None:
         """Begin; returns when connected, or after the connect timeout."""
-        self._task = asyncio.get_running_loop().create_task(self._keep())
+        self.begin()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._timeout):
                 await self.up.wait()
 
+    def begin(self) -> None:
+        """Begin to connect, in the background; once."""
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._keep())
+
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        if self._task is None:
+            return
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
         await self._end("closed")
 
     async def _keep(self) -> None:

@@ -54,15 +54,16 @@ class _Hold:
 class RabbitSubscription:
     """Keeps consuming until closed."""
 
-    def __init__(self, broker: RabbitMQ, queue: str, prefetch: int, deliver: Callable[[Delivery], None]) -> None:
+    def __init__(self, broker: RabbitMQ, queue: str, prefetch: int, deliver: Callable[[Delivery], None], timeout: float) -> None:
         self._broker = broker
         self._queue = queue
         self._prefetch = prefetch
         self._deliver = deliver
+        self._timeout = timeout
         self._hold: _Hold | None = None
         self._tag: str | None = None
         self._scheduled = False
-        self._wanted = True
+        self._wanted = False
         self._change = asyncio.Event()
         self._settled = asyncio.Event()
         self._closed = False
@@ -72,12 +73,6 @@ class RabbitSubscription:
     @property
     def active(self) -> bool:
         return self._tag is not None and self._hold is not None and not self._hold.channel.is_closed
-
-    async def started(self, timeout: float) -> None:
-        """Return once the broker counts us as a consumer, or after `timeout` seconds: it goes on in the background."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await self._settled.wait()
 
     def ack(self, delivery: Delivery) -> None:
         if (hold := self._take_back(delivery)) is not None:
@@ -120,11 +115,13 @@ class RabbitSubscription:
                 await hold.channel.close()
 
     async def _want(self, wanted: bool) -> None:
-        """Consume or not; returns when it is so, or when the connection is away, since then nothing arrives either."""
+        """Consume or not; returns when it is so, or after the timeout: without a connection nothing arrives either."""
         self._wanted = wanted
         self._settled.clear()
         self._change.set()
-        await self.started(5.0)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timeout):
+                await self._settled.wait()
 
     async def _keep(self) -> None:
         pause = 0.1

@@ -69,7 +69,7 @@ class SqliteBroker:
             written.add_done_callback(lambda done: _confirm(done, waiting, timer))
         return futures
 
-    async def subscribe(self, queue: str, prefetch: int, deliver: Callable[[Delivery], None]) -> SqliteSubscription:
+    def subscribe(self, queue: str, prefetch: int, deliver: Callable[[Delivery], None]) -> SqliteSubscription:
         return SqliteSubscription(self, queue, prefetch, deliver)
 
     async def depth(self, queue: str) -> Depth:

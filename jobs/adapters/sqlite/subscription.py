@@ -41,7 +41,7 @@ class SqliteSubscription:
         self._rejects: list[int] = []
         self._scheduled = False
         self._flushing = False
-        self._paused = False
+        self._paused = True
         self._closed = False
         self._look = asyncio.Event()
         broker.database.listeners.add(self._look.set)
