@@ -20,9 +20,11 @@ from tests.servers.rabbitmq import RabbitMQServer
 async def opened(url: str, publish_timeout: float = 2.0) -> AsyncIterator[RabbitMQ]:
     broker = RabbitMQ(url, TOPOLOGY, Settings(publish_timeout=publish_timeout, connect_timeout=15), SystemClock())
     await broker.open()
-    assert broker.unready() is None
-    yield broker
-    await broker.close()
+    try:
+        assert broker.unready() is None
+        yield broker
+    finally:
+        await broker.close()
 
 
 async def test_killed_while_publishing_loses_nothing_that_was_confirmed(own_rabbitmq: RabbitMQServer) -> None:

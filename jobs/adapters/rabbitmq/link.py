@@ -22,8 +22,6 @@ HEARTBEAT = 10
 # A connection whose probe has failed for so long is ended by us, without waiting for the heartbeats.
 STUCK_AFTER = 8.0
 
-FAULTS = (AMQPError, OSError, TimeoutError, asyncio.CancelledError)
-
 
 class _Connection(aiormq.Connection):
     # Windows and ack batches that may wait for the writer; aiormq's own 10 would be reached by a burst in one turn.
@@ -41,6 +39,7 @@ class Link:
         self._ready = ready
         self._task: asyncio.Task[None] | None = None
         self._probe_channel: aiormq.abc.AbstractChannel | None = None
+        self._closed = False
         self.connection: aiormq.Connection | None = None
         self.down: str | None = "connecting"
         self.up = asyncio.Event()
@@ -61,13 +60,13 @@ class Link:
     async def close(self) -> None:
         if self._task is None:
             return
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        self._closed = True
+        await ended(self._task)
         await self._end("closed")
 
     async def _keep(self) -> None:
         pause = _FIRST_PAUSE
-        while True:
+        while not self._closed:
             try:
                 await self._connect()
                 pause = _FIRST_PAUSE
@@ -135,5 +134,20 @@ class Link:
             # A stalled peer never answers the farewell.
             closing = asyncio.ensure_future(connection.close())
             await asyncio.wait({closing}, timeout=1.0)
-            closing.cancel()
-            await asyncio.gather(closing, return_exceptions=True)
+            await ended(closing)
+
+
+async def ended(task: asyncio.Future[None]) -> None:
+    """Cancel a task of ours that may be inside aiormq, and see it end; at most 5 s.
+
+    aiormq's calls answer a cancellation with their own error when the connection ends in the same moment, so that one
+    `cancel()` can be lost; the task's loop must look at a flag of its own besides.
+    """
+    for _ in range(5):
+        task.cancel()
+        await asyncio.wait({task}, timeout=1.0)
+        if task.done():
+            if not task.cancelled():
+                task.exception()  # seen: it was to end
+            return
+    _log.error("a task did not end when it was cancelled", task=repr(task))

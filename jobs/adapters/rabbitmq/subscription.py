@@ -12,6 +12,7 @@ from aiormq.abc import AbstractChannel, ChannelFrame, DeliveredMessage
 from aiormq.exceptions import AMQPError
 
 from jobs.adapters.rabbitmq import frames
+from jobs.adapters.rabbitmq.link import ended
 from jobs.errors import BrokerUnavailable
 from jobs.model import Reason
 from jobs.ports import Delivery, Message
@@ -102,8 +103,7 @@ class RabbitSubscription:
         if self._closed:
             return
         self._closed = True
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await ended(self._task)
         self._broker.consuming.lost.remove(self._lost)
         hold, self._hold = self._hold, None
         if hold is None or hold.channel.is_closed:
@@ -125,7 +125,7 @@ class RabbitSubscription:
 
     async def _keep(self) -> None:
         pause = 0.1
-        while True:
+        while not self._closed:
             self._change.clear()
             try:
                 await self._adjust()
@@ -159,6 +159,8 @@ class RabbitSubscription:
             self._hold = _Hold(channel)
         hold = self._hold
         answer = await hold.channel.basic_consume(self._queue, lambda message: self._arrived(hold, message))
+        if hold is not self._hold:
+            raise TimeoutError  # lost while the answer was on its way
         self._tag = answer.consumer_tag
 
     async def _arrived(self, hold: _Hold, message: DeliveredMessage) -> None:
