@@ -82,24 +82,40 @@ async def run_coroutine(function: Callable[..., Any], payload: BaseModel, ctx: C
         raise
 
 
+class RunsOn(asyncio.CancelledError):
+    """The task was cancelled, and the plain function that it waited for cannot be: its effects may still come."""
+
+
 async def run_thread(
     function: Callable[..., Any], payload: BaseModel, ctx: Context, injected: dict[str, Any], threads: Executor
 ) -> Any:
     """Run a plain handler in a thread. It cannot be stopped: past its time limit `ctx.check()` raises in it, a metric
-    counts it, and we go on waiting. What it returns late still counts, because its effects have happened."""
-    future = asyncio.get_running_loop().run_in_executor(threads, lambda: function(payload, ctx, **injected))
-    done, _ = await asyncio.wait({future}, timeout=ctx.time_limit)
-    if done:
-        return future.result()
+    counts it, and we go on waiting. What it returns late still counts, because its effects have happened.
+
+    Raises RunsOn when cancelled while the function runs.
+    """
+    running = threads.submit(lambda: function(payload, ctx, **injected))
+    returned = asyncio.wrap_future(running)
+    try:
+        done, _ = await asyncio.wait({returned}, timeout=ctx.time_limit)
+        return returned.result() if done else await _overdue(returned, ctx)
+    except asyncio.CancelledError:
+        if running.cancel() or running.done():
+            raise
+        ctx.overdue = True
+        raise RunsOn from None
+
+
+async def _overdue(returned: asyncio.Future[Any], ctx: Context) -> Any:
     ctx.overdue = True
-    overdue = metrics.OVERDUE_THREADS.labels(ctx.queue)
-    overdue.inc()
+    threads = metrics.OVERDUE_THREADS.labels(ctx.queue)
+    threads.inc()
     try:
         ctx.log.warning("a plain function runs on past its time limit", time_limit_s=ctx.time_limit)
-        await asyncio.wait({future})
-        return future.result()
+        await asyncio.wait({returned})
+        return returned.result()
     finally:
-        overdue.dec()
+        threads.dec()
 
 
 def result_text(value: Any, ctx: Context) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import secrets
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from consumer.context import Context
-from consumer.execute import Bury, Plan, Succeed, after_failure, describe, result_text, run_coroutine, run_thread
+from consumer.execute import Bury, Plan, RunsOn, Succeed, after_failure, describe, result_text, run_coroutine, run_thread
 from consumer.given_up import GivenUp
 from consumer.ledger import Ledger
 from consumer.registry import Handler, Registry
@@ -23,6 +22,7 @@ from jobs import payload
 from jobs.clock import Clock
 from jobs.envelope import Envelope
 from jobs.errors import EnvelopeError, PayloadError, StoreUnavailable, UnknownVersion
+from jobs.identity import claim_token
 from jobs.model import Reason
 from jobs.ports import Broker, Claim, Delivery, Depth, Failure, Subscription, Verdict
 from telemetry import logs, metrics
@@ -61,6 +61,9 @@ class QueueRuntime:
         self._rng = random.Random()
         self._in_flight = metrics.IN_FLIGHT.labels(queue)
         self._wait_seconds = metrics.WAIT_SECONDS.labels(queue)
+        self._verdicts = {verdict: metrics.CLAIMS.labels(queue, verdict.value) for verdict in Verdict}
+        handlers = tools.registry.handlers([queue])
+        self._handler_seconds = {h.contract.name: metrics.HANDLER_SECONDS.labels(queue, h.contract.name) for h in handlers}
         metrics.HELD.labels(queue).set_function(lambda: self.held)
         self._paused = metrics.PAUSED.labels(queue)
 
@@ -186,9 +189,10 @@ class QueueRuntime:
         except StoreUnavailable as error:
             _log.warning("handing back: the outcome store was away too long", queue=self.queue, why=str(error))
             self._settler.hand_back(self._subscription, delivery)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as ended:
             # Drained in mid-run, or the claim was taken over. Our token decides: giving up a lost claim does nothing.
-            if claim is not None:
+            # Beside a function that runs on in its thread nobody may run a second one: its claim ends with its lease.
+            if claim is not None and not isinstance(ended, RunsOn):
                 await self._settler.give_up_claim(claim)
             self._settler.hand_back(self._subscription, delivery)
 
@@ -200,14 +204,14 @@ class QueueRuntime:
             accepted_at=envelope.accepted_at,
             replay=envelope.replay,
             attempt=envelope.attempt,
-            token=secrets.token_hex(8),
+            token=claim_token(),
             lease=self._tools.settings.lease,
         )
 
     async def _claimed(self, ledger: Ledger, claim: Claim, delivery: Delivery, envelope: Envelope) -> bool:
         """Whether the run is ours. If not, the delivery is settled when this returns."""
         answer = await ledger.claim(claim, _canceller(asyncio.current_task()))
-        metrics.CLAIMS.labels(self.queue, answer.verdict.value).inc()
+        self._verdicts[answer.verdict].inc()
         match answer.verdict:
             case Verdict.GRANTED:
                 return True
@@ -250,7 +254,7 @@ class QueueRuntime:
             return after_failure(error, handler.contract.retry, ctx.attempt, self._rng)
         finally:
             self._in_flight.dec()
-            metrics.HANDLER_SECONDS.labels(self.queue, handler.contract.name).observe(self._tools.clock.steady() - began)
+            self._handler_seconds[handler.contract.name].observe(self._tools.clock.steady() - began)
 
     def _noter(self, claim: Claim | None) -> Callable[[str], None]:
         if self._ledger is None or claim is None:

@@ -105,16 +105,19 @@ class Envelope:
         )
 
 
-def trace_headers(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """The W3C trace context of a request, for `Envelope.trace`; what is malformed or too long is left out."""
-    parent = headers.get("traceparent")
-    if parent is None or not _is_traceparent(parent):
+def trace_headers(headers: Mapping[bytes, bytes]) -> tuple[tuple[str, str], ...]:
+    """The W3C trace context of a request, for `Envelope.trace`; what is malformed or too long is left out.
+
+    headers: as ASGI gives them, names in lower case.
+    """
+    parent = headers.get(b"traceparent")
+    if parent is None or not _is_traceparent(text := parent.decode("latin-1")):
         return ()
-    kept = [("traceparent", parent)]
+    kept = [("traceparent", text)]
     for name in _TRACE_HEADERS[1:]:
-        value = headers.get(name)
+        value = headers.get(name.encode())
         if value and len(value) <= _MAX_TRACE_HEADER:
-            kept.append((name, value))
+            kept.append((name, value.decode("latin-1")))
     return tuple(kept)
 
 

@@ -15,7 +15,7 @@ import contracts
 from jobs.catalogue import Catalogue
 from jobs.errors import ContractError, SettingsError
 from jobs.settings import load
-from service.app import create
+from service.app import Gateway, create
 from service.protocol import LimitedProtocol
 from service.settings import GatewaySettings
 from telemetry import logs
@@ -23,6 +23,10 @@ from telemetry import logs
 
 class _Server(uvicorn.Server):
     """uvicorn that says it is not ready from the moment of SIGTERM on, and whose drain ends with exit code 0."""
+
+    def __init__(self, config: uvicorn.Config, gateway: Gateway) -> None:
+        super().__init__(config)
+        self._gateway = gateway
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -34,7 +38,7 @@ class _Server(uvicorn.Server):
     def _stop(self) -> None:
         if self.should_exit:
             os._exit(1)  # the second signal
-        self.config.app.state.parts.closing = True  # type: ignore[union-attr]  # create() made it
+        self._gateway.begin_to_close()
         self.should_exit = True
 
 
@@ -42,16 +46,18 @@ def main() -> int:
     """The exit code: 0 after a drain, 2 for a setting or a contract that cannot be used."""
     try:
         settings = load(GatewaySettings)
-        app = create(settings, Catalogue.of(contracts))
+        gateway = create(settings, Catalogue.of(contracts))
     except (SettingsError, ContractError) as error:
         print(error, file=sys.stderr)
         return 2
     logs.configure(settings.log_level, settings.log_format, "gateway")
     LimitedProtocol.max_headers = settings.max_headers
-    LimitedProtocol.head_timeout = settings.head_timeout
+    LimitedProtocol.seconds = {"head": settings.head_timeout, "body": settings.body_timeout}
     LimitedProtocol.max_connections = settings.max_connections
     config = uvicorn.Config(
-        app,
+        gateway,
+        interface="asgi3",
+        proxy_headers=False,
         host=settings.host,
         port=settings.port,
         http=LimitedProtocol,
@@ -65,7 +71,7 @@ def main() -> int:
         timeout_graceful_shutdown=int(settings.drain_seconds),
         backlog=2048,
     )
-    _Server(config).run()
+    _Server(config, gateway).run()
     return 0
 
 

@@ -18,6 +18,7 @@ from jobs.clock import Clock, SystemClock
 from jobs.errors import HeadraceError, StoreUnavailable
 from jobs.ports import Broker, OutcomeStore
 from service import errors, routes
+from service.front import SUBMIT_PATH, Front
 from service.openapi import add_contracts
 from service.settings import GatewaySettings
 from service.submit import Submitter
@@ -27,14 +28,27 @@ from telemetry import eventloop, logs
 _log = logs.get("service")
 
 
-def create(settings: GatewaySettings, catalogue: Catalogue) -> FastAPI:
-    """The app on the adapters that the settings name."""
+class Gateway(Front):
+    """The whole gateway. api: the FastAPI app behind the submit route, for more routes of your own."""
+
+    def __init__(self, submit: SubmitRoute, api: FastAPI, parts: routes.Parts) -> None:
+        super().__init__(submit, api)
+        self.api = api
+        self._parts = parts
+
+    def begin_to_close(self) -> None:
+        """Be unready from now on: SIGTERM has come."""
+        self._parts.closing = True
+
+
+def create(settings: GatewaySettings, catalogue: Catalogue) -> Gateway:
+    """The gateway on the adapters that the settings name."""
     clock = SystemClock()
     return build(settings, catalogue, choose.broker(settings, catalogue.topology(), clock), choose.outcomes(settings, clock), clock)
 
 
-def build(settings: GatewaySettings, catalogue: Catalogue, broker: Broker, store: OutcomeStore | None, clock: Clock) -> FastAPI:
-    """The app on given adapters, which its lifespan opens and closes."""
+def build(settings: GatewaySettings, catalogue: Catalogue, broker: Broker, store: OutcomeStore | None, clock: Clock) -> Gateway:
+    """The gateway on given adapters, which its lifespan opens and closes."""
     parts = routes.Parts(settings, catalogue, broker, store, clock)
     submitter = Submitter(broker, store, settings, clock)
 
@@ -49,19 +63,18 @@ def build(settings: GatewaySettings, catalogue: Catalogue, broker: Broker, store
         if store is not None:
             await store.close()
 
-    app = FastAPI(title="Headrace", version="1.0.0", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
-    app.state.parts = parts
+    api = FastAPI(title="Headrace", version="1.0.0", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     submit = SubmitRoute(submitter, catalogue, settings, clock)
-    app.router.routes.insert(0, Route("/v1/jobs/{job_type}", submit, methods=["POST"]))
-    document = _document(app, catalogue)
-    app.include_router(routes.operations(parts))
-    app.include_router(routes.probes(parts, document))
-    app.add_api_route("/openapi.json", document, include_in_schema=False)
-    app.add_exception_handler(RequestValidationError, errors.answer_validation)
-    app.add_exception_handler(HTTPException, errors.answer_http)
+    api.router.routes.append(Route(SUBMIT_PATH + "{job_type}", submit, methods=["POST"]))  # for the Allow header of a 405
+    document = _document(api, catalogue)
+    api.include_router(routes.operations(parts))
+    api.include_router(routes.probes(parts, document))
+    api.add_api_route("/openapi.json", document, include_in_schema=False)
+    api.add_exception_handler(RequestValidationError, errors.answer_validation)
+    api.add_exception_handler(HTTPException, errors.answer_http)
     for kind in (errors.Problem, HeadraceError, Exception):
-        app.add_exception_handler(kind, errors.answer_problem)
-    return app
+        api.add_exception_handler(kind, errors.answer_problem)
+    return Gateway(submit, api, parts)
 
 
 async def _open(broker: Broker, store: OutcomeStore | None) -> None:
@@ -75,12 +88,12 @@ async def _open(broker: Broker, store: OutcomeStore | None) -> None:
         _log.warning("the outcome store is away; jobs are accepted without it", why=str(error))
 
 
-def _document(app: FastAPI, catalogue: Catalogue) -> Any:
+def _document(api: FastAPI, catalogue: Catalogue) -> Any:
     made: dict[str, Any] = {}
 
     def document() -> dict[str, Any]:
         if not made:
-            made.update(add_contracts(app.openapi(), catalogue))
+            made.update(add_contracts(api.openapi(), catalogue))
         return made
 
     return document

@@ -20,6 +20,7 @@ TITLES = {
     "unknown-job-type": (404, "Unknown job type"),
     "not-found": (404, "Not found"),
     "method-not-allowed": (405, "Method not allowed"),
+    "bad-request": (400, "Not a request in HTTP"),
     "timeout": (408, "The request took too long"),
     "too-large": (413, "The body is too long"),
     "unsupported-media-type": (415, "The body must be JSON"),

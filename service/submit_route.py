@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
+from collections.abc import Mapping
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from jobs import payload
 from jobs.catalogue import Catalogue
-from jobs.clock import Clock, rfc3339
+from jobs.clock import Clock
 from jobs.envelope import Envelope, trace_headers
 from jobs.identity import job_id_from_key, new_job_id
 from jobs.model import Contract
 from jobs.ports import Message, Queued
 from service.errors import Problem, problem_of
+from service.front import SUBMIT_PATH
 from service.settings import GatewaySettings
 from service.submit import Submitter
 from telemetry import metrics
@@ -23,7 +24,7 @@ from telemetry.tracing import new_traceparent
 
 # The Idempotency-Key draft asks for a structured-field string; a bare token is what most clients send.
 _KEY = re.compile(r'"([\x21\x23-\x7e]{1,255})"|([\x21\x23-\x7e]{1,255})')
-_JSON = re.compile(r"application/(?:[\w.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE)
+_JSON = re.compile(rb"application/(?:[\w.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE)
 
 
 class SubmitRoute:
@@ -33,7 +34,6 @@ class SubmitRoute:
         self._submitter = submitter
         self._catalogue = catalogue
         self._most = settings.max_body
-        self._patience = settings.body_timeout
         self._clock = clock
         self._counters = {c.name: (metrics.JOBS_SUBMITTED.labels(c.name), metrics.JOBS_ACCEPTED.labels(c.name)) for c in catalogue}
         # The constant part of the answer.
@@ -52,25 +52,27 @@ class SubmitRoute:
         await send({"type": "http.response.body", "body": body})
 
     async def _submit(self, scope: Scope, receive: Receive) -> tuple[list[tuple[bytes, bytes]], bytes]:
-        contract = self._catalogue[scope["path_params"]["job_type"]]
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        if not _JSON.fullmatch(headers.get("content-type", "")):
-            raise Problem("unsupported-media-type", f"Send application/json, not {headers.get('content-type', 'nothing')!r}.")
-        body = await read_body(receive, headers, self._most, self._patience)
+        contract = self._catalogue[scope["path"][len(SUBMIT_PATH) :]]
+        headers: Mapping[bytes, bytes] = dict(scope["headers"])
+        content_type = headers.get(b"content-type", b"")
+        if content_type != b"application/json" and not _JSON.fullmatch(content_type):
+            raise Problem("unsupported-media-type", f"Send application/json, not {content_type.decode('latin-1') or 'nothing'!r}.")
+        body = await read_body(receive, headers.get(b"content-length", b""), self._most)
         payload.read(contract.payload, body)
         envelope = self._envelope(contract, headers)
         submitted, accepted = self._counters[contract.name]
         submitted.inc()
+        carried = envelope.headers()
         await self._submitter.submit(
-            Message(envelope.job_id, contract.name, envelope.headers(), body, priority=envelope.priority),
+            Message(envelope.job_id, contract.name, carried, body, priority=envelope.priority),
             Queued(envelope.job_id, contract.name, contract.queues, envelope.accepted_at),
         )
         accepted.inc()
-        return self._answer(envelope)
+        return self._answer(envelope, carried["cloudEvents_time"])
 
-    def _envelope(self, contract: Contract, headers: dict[str, str]) -> Envelope:
+    def _envelope(self, contract: Contract, headers: Mapping[bytes, bytes]) -> Envelope:
         now = self._clock.wall()
-        key = headers.get("idempotency-key")
+        key = headers.get(b"idempotency-key")
         job_id = new_job_id() if key is None else job_id_from_key(_key(key), contract.name, "")
         return Envelope(
             job_id=job_id,
@@ -81,11 +83,11 @@ class SubmitRoute:
             trace=trace_headers(headers) or (("traceparent", new_traceparent(job_id)),),
         )
 
-    def _answer(self, envelope: Envelope) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    def _answer(self, envelope: Envelope, accepted_at: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
         job_id = envelope.job_id.encode()
         body = b'{"job_id":"%b","accepted_at":"%b",%b' % (
             job_id,
-            rfc3339(envelope.accepted_at).encode(),
+            accepted_at.encode(),
             self._tails[envelope.job_type],
         )
         headers = [
@@ -96,32 +98,34 @@ class SubmitRoute:
         return headers, body
 
 
-async def read_body(receive: Receive, headers: dict[str, str], most: int, patience: float) -> bytes:
-    """The whole body. Raises Problem for one that is too long, before it is read, or too slow."""
-    length = headers.get("content-length", "")
-    if length.isdigit() and int(length) > most:
-        raise Problem("too-large", f"The body has {length} bytes; at most {most} are taken.", headers={"Connection": "close"})
+async def read_body(receive: Receive, length: bytes, most: int) -> bytes:
+    """The whole body. Raises Problem for one that is too long, before it is read. One that is too slow ends the connection
+    (`protocol.py`).
+
+    length: the Content-Length header, empty where there is none.
+    """
+    if len(length) > len(str(most)) or (length.isdigit() and int(length) > most):
+        raise _too_large(f"The body has {length.decode('latin-1')} bytes; at most {most} are taken.")
     chunks: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(patience):
-            more = True
-            while more:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientDisconnect
-                chunks.append(message.get("body", b""))
-                size += len(chunks[-1])
-                if size > most:
-                    raise Problem("too-large", f"The body is longer than {most} bytes.", headers={"Connection": "close"})
-                more = message.get("more_body", False)
-    except TimeoutError:
-        raise Problem("timeout", f"The body took longer than {patience:g} s.", headers={"Connection": "close"}) from None
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        if size > most:
+            raise _too_large(f"The body is longer than {most} bytes.")
+        more = message.get("more_body", False)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def _key(text: str) -> str:
-    match = _KEY.fullmatch(text)
+def _too_large(detail: str) -> Problem:
+    return Problem("too-large", detail, headers={"Connection": "close"})
+
+
+def _key(value: bytes) -> str:
+    match = _KEY.fullmatch(value.decode("latin-1"))
     if match is None:
         raise Problem("bad-header", "Idempotency-Key takes 1 to 255 visible ASCII characters, in double quotes or without.")
     return match[1] or match[2]

@@ -23,7 +23,6 @@ JOBS_UNCONFIRMED = Gauge("headrace_jobs_unconfirmed", "Jobs that wait for the br
 QUEUED_RECORDS = Counter(
     "headrace_queued_records_total", "Records of accepted jobs in the outcome store: written, failed or dropped.", ["result"]
 )
-HTTP_REQUESTS = Counter("headrace_http_requests_total", "Answers by route and status.", ["route", "status"])
 
 # The consumers
 DELIVERIES = Counter("headrace_deliveries_total", "Deliveries by how they were settled.", ["queue", "settlement"])

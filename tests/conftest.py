@@ -1,3 +1,11 @@
 """Fixtures that every test may use: private servers, one a session."""
 
+import asyncio
+
 pytest_plugins = ("tests.servers.postgres", "tests.servers.rabbitmq", "tests.servers.redis")
+
+
+def pytest_configure() -> None:
+    # looptime asks for the current event loop before every test, and Python 3.11 makes one that nobody closes, unless it was
+    # told that there is none.
+    asyncio.set_event_loop(None)
