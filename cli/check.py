@@ -44,11 +44,11 @@ async def _broker(settings: ConsumerSettings, registry: Registry, console: Conso
         for queue in topology.queues:
             depth = await broker.depth(queue)
             console.print(f"queue {queue}: {depth.ready} ready", highlight=False)
+        return [f"broker: {line}" for line in await broker.advice()]
     except BrokerError as error:
         return [f"broker: {error}"]
     finally:
         await broker.close()
-    return []
 
 
 async def _store(settings: ConsumerSettings, console: Console) -> list[str]:

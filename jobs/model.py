@@ -60,7 +60,7 @@ class Contract:
     queues: each gets a delivery of its own.
     retry: when to try again.
     time_limit: seconds that one run of a handler may take.
-    priority: 0 (default) to 9; a job may name its own.
+    priority: 0 (default) to 9, the highest.
     deadline: seconds after acceptance within which a delivery must start, or None.
     examples: payloads for the API's documentation and for `headrace submit`; each is validated at start.
     """

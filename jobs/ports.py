@@ -129,6 +129,9 @@ class Broker(Protocol):
     def unready(self) -> str | None:
         """Why jobs cannot be published now, or None."""
 
+    async def advice(self) -> list[str]:
+        """What an operator should mend although jobs can be published. Raises BrokerUnavailable."""
+
 
 # ------------------------------------------------------------------------------------------------- outcomes and claims
 

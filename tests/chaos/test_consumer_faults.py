@@ -9,8 +9,10 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
+import aiormq
 
 import contracts
 from jobs.adapters.rabbitmq import RabbitMQ
@@ -20,7 +22,7 @@ from jobs.clock import SystemClock
 from jobs.envelope import Envelope
 from jobs.errors import StoreUnavailable
 from jobs.identity import new_job_id
-from jobs.model import State
+from jobs.model import Reason, State
 from jobs.ports import Message
 from jobs.settings import Settings
 from tests.servers import free_port
@@ -126,6 +128,37 @@ async def test_what_the_broker_gave_up_arrives_in_the_store(
                 while not (items := (await store.dead_letters(queue="settlement")).items):
                     await asyncio.sleep(0.05)
             assert [(i.job_id, i.body) for i in items] == [(envelope.job_id, BODY)]
+    await store.close()
+
+
+async def test_what_no_gateway_would_send_is_dead_with_its_bytes(
+    rabbitmq: RabbitMQServer, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    url = rabbitmq.vhost()
+    store = RedisOutcomes(redis_server.url, Settings(), SystemClock())
+    big = b"\x00" * 10_000_000
+    sent: dict[bytes, tuple[dict[str, Any], Reason]] = {
+        b"\xff\xfegarbage": ({}, Reason.MALFORMED),
+        b"numbers": ({"cloudEvents_id": 7, "x-list": [1, None]}, Reason.MALFORMED),
+        b"future": ({"headrace-version": "9"}, Reason.VERSION),
+        big: ({}, Reason.MALFORMED),
+    }
+    envelope = Envelope(new_job_id(), "order.settled", SystemClock().wall())
+    sent[b'{"order_id": "not any more"}'] = (envelope.headers(), Reason.INVALID)
+    async with broker_at(url), consumer(tmp_path, url, redis_server.url):
+        connection = await aiormq.connect(url)
+        channel = await connection.channel()
+        for body, (headers, _) in sent.items():
+            properties = aiormq.spec.Basic.Properties(headers=headers)
+            await channel.basic_publish(body, routing_key="settlement", properties=properties)
+        async with asyncio.timeout(30):
+            while True:
+                found = {letter.body: letter.reason for letter in (await store.dead_letters(queue="settlement")).items}
+                if sent.keys() <= found.keys():
+                    break
+                await asyncio.sleep(0.05)
+        assert {body: found[body] for body in sent} == {body: reason for body, (_, reason) in sent.items()}
+        await connection.close()
     await store.close()
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers import free_port
+from tests.servers.rabbitmq import RabbitMQServer
 
 
 @dataclass
@@ -143,3 +144,18 @@ def _children(pid: int) -> list[str]:
 
 def _alive(pid: str) -> bool:
     return Path(f"/proc/{pid}").exists()
+
+
+async def test_check_tells_a_feature_flag_that_is_off(tmp_path: Path) -> None:
+    server = RabbitMQServer(tmp_path / "rabbitmq", feature_flags="quorum_queue")
+    await asyncio.to_thread(server.start)
+    try:
+        settings = {"HEADRACE_BROKER": server.url, "HEADRACE_OUTCOMES": "none:", "HEADRACE_CONNECT_TIMEOUT": "20"}
+        code, out, _ = await run("check", **settings)
+        assert (code, "enable_feature_flag stream_queue" in " ".join(out.split())) == (1, True), out
+        await asyncio.to_thread(server.ctl, "enable_feature_flag", "stream_queue")
+        code, out, _ = await run("check", **settings)
+        assert (code, "nothing to mend" in out) == (0, True), out
+        assert "headrace.check" not in await asyncio.to_thread(server.ctl, "list_queues", "--silent", "name")
+    finally:
+        server.end()

@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import openapi_spec_validator
 import pytest
 import pytest_asyncio
-from jsonschema import Draft202012Validator
+from jsonschema import Draft7Validator, Draft202012Validator
 
 from tests.servers import free_port
 
 GOOD = {"user_id": 42, "email": "ada@example.com", "name": "Ada", "registered_at": "2026-01-31T09:30:00Z"}
 URL = "/v1/jobs/user.registered"
+ASYNCAPI = json.loads((Path(__file__).parents[1] / "schemas/asyncapi-3.0.0.json").read_text())
 
 
 @dataclass
@@ -157,6 +159,19 @@ async def test_a_long_body_is_refused_before_it_is_sent(gateway: Gateway) -> Non
     assert b"413" in (await gateway.raw(head.encode())).split(b"\r\n")[0]
 
 
+async def test_a_long_body_without_a_length_is_cut_off(gateway: Gateway) -> None:
+    head = f"POST {URL} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+    assert b"413" in (await gateway.raw(head.encode(), rest=b"1770\r\n" + b" " * 6000 + b"\r\n")).split(b"\r\n")[0]
+
+
+@pytest.mark.parametrize("junk", [b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"POST / HTTP/1.1\r\ncontent-length: x\r\n\r\n"])
+async def test_what_is_not_http_is_a_problem_too(gateway: Gateway, junk: bytes) -> None:
+    head, _, body = (await gateway.raw(junk)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"application/problem+json" in head
+    assert json.loads(body)["type"] == "/problems/bad-request"
+
+
 async def test_a_slow_body_times_out(gateway: Gateway) -> None:
     head = f"POST {URL} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n"
     assert b"408" in (await gateway.raw(head.encode(), rest=b'{"user')).split(b"\r\n")[0]
@@ -194,8 +209,9 @@ async def test_the_documents_describe_every_contract(gateway: Gateway) -> None:
         schema = openapi["components"]["schemas"][content["schema"]["$ref"].rpartition("/")[2]]
         for example in content["examples"].values():
             Draft202012Validator(schema).validate(example["value"])
+    openapi_spec_validator.validate(openapi)
     _, _, asyncapi = await gateway.ask("GET", "/asyncapi.json")
-    assert asyncapi["asyncapi"] == "3.0.0"
+    Draft7Validator(ASYNCAPI).validate(asyncapi)
     assert set(asyncapi["channels"]) == {"email", "points", "settlement"}
     status, _, page = await gateway.ask("GET", "/docs")
     assert status == 200

@@ -16,9 +16,9 @@ from tests.servers import find, free_port
 
 
 class RabbitMQServer:
-    """One node, with its own Erlang name server, in `folder`."""
+    """One node, with its own Erlang name server, in `folder`. feature_flags: which are on, with commas; None is all."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, feature_flags: str | None = None) -> None:
         self._folder = folder
         self._server = find("rabbitmq", "rabbitmq-server")
         self._ctl = self._server.with_name("rabbitmqctl")
@@ -41,6 +41,8 @@ class RabbitMQServer:
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
             "RABBITMQ_CONF_ENV_FILE": str(folder / "no-env"),
         }
+        if feature_flags is not None:
+            self._environment["RABBITMQ_FEATURE_FLAGS"] = feature_flags
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -86,7 +88,7 @@ class RabbitMQServer:
         return f"amqp://guest:guest@127.0.0.1:{self.port}/{name}"
 
     def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None:
+        if self._process is not None and self._process.poll() is None:
             os.killpg(self._process.pid, number)
             if number is signal.SIGKILL:
                 self._process.wait(10)

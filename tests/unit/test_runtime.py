@@ -10,21 +10,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 from pydantic import BaseModel
 
 from consumer import Context, Permanent, RetryLater, handler
 from consumer.ledger import Ledger
+from consumer.liveness import Liveness
 from consumer.registry import Registry
 from consumer.resources import Resources
 from consumer.runtime import QueueRuntime, Tools
 from consumer.settings import ConsumerSettings
 from jobs.adapters.sqlite import SqliteBroker, SqliteOutcomes
+from jobs.adapters.sqlite.subscription import SqliteSubscription
 from jobs.catalogue import Catalogue
 from jobs.clock import SystemClock
 from jobs.envelope import Envelope
 from jobs.identity import new_job_id
 from jobs.model import Contract, Reason, State
-from jobs.ports import DeliveryRecord, Message
+from jobs.ports import Claim, Delivery, DeliveryRecord, Message, Outcome, Verdict
 from jobs.retry import RetryPolicy
 
 
@@ -32,6 +35,11 @@ class Payload(BaseModel):
     n: int
 
 
+_BARE = {
+    "cloudEvents_specversion": "1.0",
+    "cloudEvents_id": "01a20c57-040c-7584-a42e-6f91a24065d8",
+    "cloudEvents_source": "/elsewhere",
+}
 CONTRACT = Contract("thing.done", Payload, ("work",), RetryPolicy(max_attempts=3, base=0.01, cap=0.02), time_limit=0.3)
 
 
@@ -39,6 +47,7 @@ CONTRACT = Contract("thing.done", Payload, ("work",), RetryPolicy(max_attempts=3
 class World:
     """A running queue, whose handler is `act`."""
 
+    plain: bool
     act: Callable[[Payload, Context], Any] = lambda p, c: {"n": p.n}
     runs: list[Context] = field(default_factory=list)
     broker: SqliteBroker = field(init=False)
@@ -47,7 +56,7 @@ class World:
     runtime: QueueRuntime = field(init=False)
 
     async def submit(self, body: bytes = b'{"n": 1}', headers: dict[str, str] | None = None, **more: Any) -> str:
-        envelope = Envelope(new_job_id(), "thing.done", SystemClock().wall(), **more)
+        envelope = Envelope(**{"job_id": new_job_id(), "job_type": "thing.done", "accepted_at": SystemClock().wall()} | more)
         await self.broker.publish([Message(envelope.job_id, "thing.done", headers or envelope.headers(), body)])[0]
         return envelope.job_id
 
@@ -76,7 +85,7 @@ class World:
 
 @pytest.fixture(params=["coroutine", "plain"])
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
-    world = World()
+    world = World(request.param == "plain")
 
     @handler("thing.done", queue="work")
     async def coroutine(payload: Payload, ctx: Context) -> Any:
@@ -176,11 +185,13 @@ async def test_past_its_deadline_it_is_dead_without_a_run(world: World) -> None:
     [
         (b"\x00garbage", {}, Reason.MALFORMED),
         (b"{}", {"headrace-version": "99"}, Reason.VERSION),
+        (b"{}", {"cloudEvents_specversion": "1.0", "cloudEvents_type": "thing.done"}, Reason.MALFORMED),
+        (b"{}", _BARE | {"cloudEvents_type": "thing.undone"}, Reason.NO_HANDLER),
         (b'{"n": "x"}', None, Reason.INVALID),
         (b"not json", None, Reason.INVALID),
         (b"x" * 10_000_000, None, Reason.INVALID),
     ],
-    ids=["garbage", "unknown version", "wrong payload", "not JSON", "10 MB"],
+    ids=["garbage", "unknown version", "missing headers", "no handler", "wrong payload", "not JSON", "10 MB"],
 )
 async def test_what_cannot_be_read_is_dead_with_its_bytes(
     world: World, body: bytes, headers: dict[str, str] | None, reason: Reason
@@ -221,3 +232,137 @@ async def test_progress_is_shown(world: World) -> None:
         release.set()
         await world.ended(job_id)
         object.__setattr__(CONTRACT, "time_limit", 0.3)
+
+
+async def test_a_claim_that_is_alive_elsewhere_comes_back_without_counting_an_attempt(world: World) -> None:
+    job_id = new_job_id()
+    other = Claim("work", job_id, "thing.done", 1.0, 0, 1, "other", 0.5)
+    await world.store.claim([other])
+    await world.submit(job_id=job_id)
+    async with asyncio.timeout(10):
+        while not (await world.broker.depth("work")).delayed:
+            await asyncio.sleep(0.01)
+    assert world.runs == []
+    record = await world.ended(job_id)  # the other never came back: its lease lapsed
+    assert (record.state, record.attempts, [ctx.attempt for ctx in world.runs]) == (State.SUCCEEDED, 1, [1])
+    late = Outcome("work", job_id, "other", State.DEAD, 2.0)
+    assert await world.store.settle([late]) == [False], "the former owner's word no longer counts"
+
+
+async def test_a_drain_lets_the_short_end_and_hands_the_long_back(world: World) -> None:
+    release = threading.Event()
+    object.__setattr__(CONTRACT, "time_limit", 20.0)
+
+    async def act(payload: Payload, _: Context) -> str:
+        while payload.n == 2 and not release.is_set():
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        return "done"
+
+    world.act = act
+    try:
+        short, long = await world.submit(), await world.submit(b'{"n": 2}')
+        async with asyncio.timeout(10):
+            while len(world.runs) < 2:
+                await asyncio.sleep(0.01)
+        await world.runtime.drain(0.2)
+        assert (await world.ended(short)).result == '"done"'
+        assert (await world.broker.depth("work")).ready >= 1, "the long one is there for somebody else"
+        (answer,) = await world.store.claim([Claim("work", long, "thing.done", 1.0, 0, 1, "next", 1.0)])
+        # A coroutine was broken off, and its claim given up; a function runs on, and keeps it until its lease ends.
+        assert answer.verdict is (Verdict.GRANTED if world.plain is False else Verdict.HELD)
+    finally:
+        release.set()
+        object.__setattr__(CONTRACT, "time_limit", 0.3)
+
+
+async def test_a_function_past_its_limit_is_counted_and_its_late_result_counts(world: World) -> None:
+    release = threading.Event()
+
+    def overdue() -> float:
+        return REGISTRY.get_sample_value("headrace_overdue_threads", {"queue": "work"}) or 0.0
+
+    async def act(_: Payload, ctx: Context) -> str:
+        while not release.is_set():
+            await asyncio.sleep(0.01)
+        return "late"
+
+    world.act = act
+    job_id = await world.submit()
+    if world.plain:
+        async with asyncio.timeout(10):
+            while not overdue():
+                await asyncio.sleep(0.01)
+        release.set()
+        assert (await world.ended(job_id)).result == '"late"'
+        assert len(world.runs) == 1
+        assert overdue() == 0
+    else:
+        assert (await world.ended(job_id)).state is State.DEAD, "a coroutine is cancelled at its limit, each time"
+        assert "TimeLimitExceeded" in (await world.one_dead()).failure.kind
+
+
+async def test_what_waits_too_long_for_a_slot_is_handed_back(world: World) -> None:
+    release = threading.Event()
+    object.__setattr__(CONTRACT, "time_limit", 20.0)
+
+    async def act(_: Payload, __: Context) -> None:
+        while not release.is_set():
+            await asyncio.sleep(0.01)
+
+    world.act = act
+    try:
+        jobs = [await world.submit() for _ in range(8)]  # concurrency 4, prefetch 8
+        async with asyncio.timeout(10):
+            while world.runtime.held < 8:
+                await asyncio.sleep(0.01)
+        world.runtime.hand_back_overdue()
+        assert world.runtime.held == 8, "not yet: they came just now"
+        object.__setattr__(world.runtime._tools.settings, "consumer_timeout", 25.0)  # four fifths of it is the time limit
+        await world.runtime._subscription.pause()
+        world.runtime.hand_back_overdue()
+        assert world.runtime.held == 4
+        async with asyncio.timeout(10):
+            while (await world.broker.depth("work")).ready != 4:
+                await asyncio.sleep(0.01)
+        await world.runtime._subscription.resume()
+    finally:
+        release.set()
+        for job_id in jobs:
+            assert (await world.ended(job_id)).state is State.SUCCEEDED
+        object.__setattr__(CONTRACT, "time_limit", 0.3)
+
+
+class DeafBroker(SqliteBroker):
+    """Counts us as a consumer, has messages ready, and gives none."""
+
+    def subscribe(self, queue: str, prefetch: int, deliver: Callable[[Delivery], None]) -> SqliteSubscription:
+        return super().subscribe(queue, 0, deliver)
+
+
+async def test_liveness_sees_a_consumer_that_is_given_nothing() -> None:
+    catalogue, clock, settings = Catalogue([CONTRACT]), SystemClock(), ConsumerSettings()
+    broker = DeafBroker(":memory:", catalogue.topology(), settings, clock)
+    await broker.open()
+    async with Resources({}, []) as resources:
+        runtime = QueueRuntime("work", broker, None, Tools(settings, Registry(catalogue, []), resources, None, clock))
+        await runtime.start()
+        liveness = Liveness([runtime], 30.0)
+
+        async def look(times: int) -> list[str]:
+            for _ in range(times):
+                await liveness.look(runtime)
+            return liveness.stalled
+
+        assert await look(5) == [], "an empty queue is no fault"
+        envelope = Envelope(new_job_id(), "thing.done", clock.wall())
+        await broker.publish([Message(envelope.job_id, "thing.done", envelope.headers(), b"{}")])[0]
+        assert await look(2) == []
+        assert await look(1) == ["work"]
+        runtime.arrived += 1
+        assert await look(1) == [], "something came"
+        assert await look(3) == ["work"]
+        await runtime._subscription.pause()
+        assert await look(1) == [], "not subscribed: nothing can come"
+        await runtime.drain(0.1)
+    await broker.close()

@@ -9,6 +9,7 @@ import aiormq
 from aiormq.channel import Channel
 from aiormq.exceptions import AMQPError, ChannelNotFoundEntity
 
+from jobs.adapters.rabbitmq.advice import advice
 from jobs.adapters.rabbitmq.declare import declare
 from jobs.adapters.rabbitmq.link import Link
 from jobs.adapters.rabbitmq.publisher import Publisher
@@ -24,6 +25,7 @@ class RabbitMQ:
     """Declares the topology on every new publishing connection."""
 
     def __init__(self, url: str, topology: Topology, settings: Settings, clock: Clock) -> None:
+        self._url = url
         self._topology = topology
         self._settings = settings
         self.clock = clock
@@ -76,6 +78,12 @@ class RabbitMQ:
         if self._publishing.down is not None:
             return self._publishing.down
         return "no confirm within the publish timeout" if self._publisher is not None and self._publisher.timed_out else None
+
+    async def advice(self) -> list[str]:
+        try:
+            return await advice(self._url, self._settings.connect_timeout)
+        except (AMQPError, OSError, TimeoutError) as error:
+            raise BrokerUnavailable(f"{type(error).__name__}: {error}") from None
 
     async def _ready(self, connection: aiormq.Connection) -> None:
         # A first declaration of all quorum queues takes 2 to 3 s on two cores; later ones 0.1 s.

@@ -82,6 +82,10 @@ class SqliteBroker:
     def unready(self) -> str | None:
         return self._broken
 
+    async def advice(self) -> list[str]:
+        """Nothing: the file is ours alone."""
+        return []
+
     def _queues_of(self, message: Message) -> tuple[str, ...]:
         if message.queue is None:
             return self._topology.bindings.get(message.job_type, ())

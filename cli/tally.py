@@ -1,0 +1,61 @@
+"""What a demo has seen so far, and how it looks while it runs."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+DELIVERIES = 2  # of a user.registered
+_SETTLED = re.compile(r'^headrace_deliveries_total\{queue="(\w+)",settlement="(\w+)"\} ([\d.e+]+)$', re.MULTILINE)
+
+
+@dataclass
+class Tally:
+    """dead: deliveries. latencies: seconds from acceptance to the last success, of each job that succeeded.
+
+    counts: deliveries by (consumer, queue, settlement); kept: those of processes that died, by settlement.
+    """
+
+    users: int
+    accepted: int = 0
+    dead: int = 0
+    latencies: list[float] = field(default_factory=list)
+    counts: dict[tuple[str, str, str], float] = field(default_factory=dict)
+    kept: dict[str, float] = field(default_factory=dict)
+
+    def settled(self, word: str) -> int:
+        """Deliveries by how they were settled, in all consumers so far."""
+        return int(sum(value for (_, _, w), value in self.counts.items() if w == word) + self.kept.get(word, 0))
+
+    def read(self, consumer: str, exposition: str) -> None:
+        """Take over a consumer's counters. One that went back belongs to a new process: what the old one counted is kept."""
+        for queue, word, text in _SETTLED.findall(exposition):
+            key, value = (consumer, queue, word), float(text)
+            if value < self.counts.get(key, 0.0):
+                self.kept[word] = self.kept.get(word, 0.0) + self.counts[key]
+            self.counts[key] = value
+
+    def quantile(self, q: float) -> float:
+        """The nearest-rank quantile of the latencies, in seconds; 0 where there is none."""
+        values = sorted(self.latencies)
+        return round(values[min(int(q * len(values)), len(values) - 1)], 3) if values else 0.0
+
+    def bars(self, seconds: float) -> Table:
+        """The live view, `seconds` after the start."""
+        table = Table.grid(padding=(0, 1))
+        deliveries = self.users * DELIVERIES
+        rows = (
+            ("jobs accepted", self.accepted, self.users, "cyan"),
+            ("deliveries succeeded", self.settled("succeeded"), deliveries, "green"),
+            ("tried again", self.settled("retry"), deliveries, "yellow"),
+            ("dead", self.settled("dead"), deliveries, "red"),
+        )
+        for name, value, total, colour in rows:
+            table.add_row(name, ProgressBar(total, value, width=40, complete_style=colour, finished_style=colour), f"{value:,}")
+        done = len(self.latencies)
+        rate = f"{done / seconds:,.0f} jobs/s" if seconds > 0 else ""
+        table.add_row("jobs succeeded", f"{rate}   p50 {self.quantile(0.5):.2f} s   p95 {self.quantile(0.95):.2f} s", f"{done:,}")
+        return table
