@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo up test check format bench-smoke lock clean
+.PHONY: help demo up test check format bench-smoke bench-backlog lock clean
 
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,9 +43,12 @@ format: $(VENV)/dev.stamp ## format the code
 bench-smoke: $(VENV)/dev.stamp ## submits and deliveries a second, and the CPU of each (needs wrk, RabbitMQ and Redis)
 	$(BIN)/python -m bench.smoke
 
+bench-backlog: $(VENV)/dev.stamp ## whether a consumer's memory grows with a queue of a million (needs RabbitMQ)
+	$(BIN)/python -m bench.backlog
+
 lock: ## compile the lock files anew (needs uv)
 	uv pip compile --universal --generate-hashes --no-annotate --no-header -q pyproject.toml -o requirements.lock
-	uv pip compile --universal --generate-hashes --no-annotate --no-header -q pyproject.toml --extra dev -c requirements.lock -o requirements-dev.lock
+	uv pip compile --universal --generate-hashes --no-annotate --no-header -q pyproject.toml --extra dev --extra report -c requirements.lock -o requirements-dev.lock
 
 clean: ## remove the environment and what was generated
 	rm -rf $(VENV) .headrace .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage build ./*.egg-info

@@ -104,13 +104,27 @@ async def accepted(port: int) -> float:
 
 async def consumed(name: str, broker: str, outcomes: str, folder: Path) -> dict[str, object]:
     """A backlog, then a consumer with a handler that does nothing."""
+    await publish_backlog(broker, BACKLOG)
+    port = free_port()
+    with consumer_program(broker, outcomes, port, folder) as pid:
+        await ready(f"http://127.0.0.1:{port}/readyz")
+        before, began = (await settled(port), cpu_seconds(pid)), time.perf_counter()
+        async with asyncio.timeout(120):
+            while (count := await settled(port)) < BACKLOG:
+                await asyncio.sleep(0.2)  # asking costs the consumer 3 ms each time
+        took, cpu = time.perf_counter() - began, cpu_seconds(pid) - before[1]
+    done = count - before[0]
+    return {"what": f"consumed, {name}", "per_s": round(done / took), "cpu_us_each": round(cpu / done * 1e6)}
+
+
+@contextlib.contextmanager
+def consumer_program(broker: str, outcomes: str, port: int, folder: Path) -> Iterator[int]:
+    """A consumer of a copy of the project whose handler does nothing; its pid."""
     copy = folder / "copy"
     shutil.rmtree(copy, ignore_errors=True)
     for package in ("contracts", "consumer", "jobs", "telemetry"):
         shutil.copytree(Path(package), copy / package)
     (copy / "consumer/handlers/settlement.py").write_text(NO_OP)
-    queue = await publish_backlog(broker)
-    port = free_port()
     environment = {
         "HEADRACE_BROKER": broker,
         "HEADRACE_OUTCOMES": outcomes,
@@ -120,14 +134,7 @@ async def consumed(name: str, broker: str, outcomes: str, folder: Path) -> dict[
         "PYTHONPATH": str(copy),
     }
     with program("consumer", environment, folder, copy) as pid:
-        await ready(f"http://127.0.0.1:{port}/readyz")
-        before, began = (await settled(port), cpu_seconds(pid)), time.perf_counter()
-        async with asyncio.timeout(120):
-            while (count := await settled(port)) < queue:
-                await asyncio.sleep(0.2)  # asking costs the consumer 3 ms each time
-        took, cpu = time.perf_counter() - began, cpu_seconds(pid) - before[1]
-    done = count - before[0]
-    return {"what": f"consumed, {name}", "per_s": round(done / took), "cpu_us_each": round(cpu / done * 1e6)}
+        yield pid
 
 
 async def settled(port: int) -> float:
@@ -137,18 +144,17 @@ async def settled(port: int) -> float:
     return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(wanted))
 
 
-async def publish_backlog(url: str) -> int:
+async def publish_backlog(url: str, count: int) -> None:
     settings = Settings(broker=url, connect_timeout=30)  # type: ignore[arg-type]  # pydantic makes it a secret
     broker = choose.broker(settings, Catalogue.of(contracts).topology())
     await broker.open()
-    for _ in range(BACKLOG // 500):
+    for _ in range(count // 500):
         window = []
         for _ in range(500):
             envelope = Envelope(new_job_id(), "order.settled", SystemClock().wall())
             window.append(Message(envelope.job_id, "order.settled", envelope.headers(), ORDER))
         await asyncio.gather(*broker.publish(window))
     await broker.close()
-    return BACKLOG
 
 
 async def main() -> None:

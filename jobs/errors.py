@@ -16,6 +16,8 @@ HeadraceError
 │   ├── Unroutable           the broker has no queue for this job type
 │   └── TopologyMismatch     a queue or an exchange exists with other arguments
 ├── StoreUnavailable         the outcome store did not answer in time
+├── SignalError              the controller could not see: it holds
+├── ActuatorError            replicas could not be set; the message says why, and the remedy
 └── HandlerError             what a handler raises to speak to the runtime
     ├── Permanent            do not try again: dead letter
     └── RetryLater           try again, after the given delay
@@ -107,6 +109,14 @@ class TopologyMismatch(BrokerError):
 
 class StoreUnavailable(HeadraceError):
     """The outcome store did not answer in time, or refused."""
+
+
+class SignalError(HeadraceError):
+    """A source of the controller's figures gave none; the message says why."""
+
+
+class ActuatorError(HeadraceError):
+    """Replicas could not be set, or the workload is not ours to set; the message says why, and the remedy."""
 
 
 class HandlerError(HeadraceError):
