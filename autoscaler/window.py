@@ -1,0 +1,119 @@
+"""What is learned from one observation to the next: rates of counters, a replica's speed, how long one takes to start.
+
+Each is a frozen record and a function that gives the next one. Times are monotonic seconds.
+"""
+
+from __future__ import annotations
+
+from math import exp
+from typing import NamedTuple
+
+from autoscaler.model import UNKNOWN, Figure, Seen
+
+# A rate follows its counter with this time constant. Shorter follows noise; longer is late on a ramp, where the backlog, which is
+# always fresh, makes up for it.
+RATE_SECONDS = 6.0
+# The slope of a rate is noisier than the rate: it is followed more slowly, and a forecast goes no further than to the double.
+TREND_SECONDS = 20.0
+MOST_GROWTH = 2.0
+# A replica's speed is the mean of about the last minute in which jobs ran, with the policy's guess counting as this many jobs.
+SERVICE_SECONDS = 60.0
+PRIOR_JOBS = 20.0
+# Learned values stay within this factor of the policy's guess: a wrong clock or a counter gone mad moves them no further.
+MOST_OFF = 100.0
+STARTUP_WEIGHT = 0.3
+
+
+class Rate(NamedTuple):
+    """The rate of a counter. level: per second. trend: per second, per second. known: two readings have been seen."""
+
+    total: float = 0.0
+    at: float = float("-inf")
+    level: float = 0.0
+    trend: float = 0.0
+    known: bool = False
+
+    def next(self, seen: Seen) -> Rate:
+        """With a new reading. The same reading again, or none, changes nothing; a counter that went back began anew."""
+        if seen is UNKNOWN or seen.at <= self.at:
+            return self
+        delta, passed = seen.value - self.total, seen.at - self.at
+        if self.at == float("-inf") or delta < 0:
+            return Rate(seen.value, seen.at, self.level, self.trend, self.known)
+        sample = delta / passed
+        if not self.known:
+            return Rate(seen.value, seen.at, sample, 0.0, True)
+        level = self.level + (1.0 - exp(-passed / RATE_SECONDS)) * (sample - self.level)
+        slope = (level - self.level) / passed
+        trend = self.trend + (1.0 - exp(-passed / TREND_SECONDS)) * (slope - self.trend)
+        return Rate(seen.value, seen.at, level, trend, True)
+
+    def forecast(self, lead: float) -> float:
+        """The rate in `lead` seconds: never below today's, since what falls may rise again before fewer could take it."""
+        return max(self.level, min(self.level + self.trend * lead, self.level * MOST_GROWTH))
+
+
+class Service(NamedTuple):
+    """How long a job takes in its handler. jobs, seconds: of about the last busy minute, decayed."""
+
+    completed: Figure | None = None
+    busy: Figure | None = None
+    jobs: float = 0.0
+    seconds: float = 0.0
+
+    def next(self, completed: Seen, busy: Seen) -> Service:
+        """With new readings of completions and of seconds spent in handlers."""
+        if completed is UNKNOWN or busy is UNKNOWN:
+            return self
+        if self.completed is None or self.busy is None:
+            return Service(completed, busy, self.jobs, self.seconds)
+        jobs, seconds = completed.value - self.completed.value, busy.value - self.busy.value
+        passed = completed.at - self.completed.at
+        if passed <= 0 or busy.at <= self.busy.at:
+            return self
+        if jobs <= 0 or seconds <= 0:  # nothing ended, or a counter began anew: nothing learned, and nothing forgotten
+            return Service(completed, busy, self.jobs, self.seconds)
+        keep = exp(-passed / SERVICE_SECONDS)
+        return Service(completed, busy, self.jobs * keep + jobs, self.seconds * keep + seconds)
+
+    def mean(self, prior: float) -> float:
+        """Seconds a job. prior: what the policy says, in seconds."""
+        mean = (self.seconds + PRIOR_JOBS * prior) / (self.jobs + PRIOR_JOBS)
+        return min(max(mean, prior / MOST_OFF), prior * MOST_OFF)
+
+
+class Startup(NamedTuple):
+    """How long a replica takes to be ready. seconds: 0 is not learned yet. target, since: what is being waited for."""
+
+    seconds: float = 0.0
+    target: int = 0
+    since: float = 0.0
+
+    def next(self, asked: int, ready: Seen, now: float) -> Startup:
+        """With what is asked and what is ready now."""
+        if ready is UNKNOWN:
+            return self
+        if not self.target:
+            return Startup(self.seconds, asked, now) if asked > ready.value else self
+        if ready.value >= min(self.target, asked):
+            took = now - self.since
+            seconds = took if not self.seconds else self.seconds + STARTUP_WEIGHT * (took - self.seconds)
+            return Startup(seconds)
+        return self
+
+    def expected(self, prior: float) -> float:
+        """Seconds; at most ten times what the policy says, since a pod that never starts teaches nothing."""
+        return min(self.seconds, prior * 10.0) if self.seconds else prior
+
+
+Peaks = tuple[tuple[float, int], ...]
+
+
+def peak_of(peaks: Peaks, wanted: int, now: float, window: float) -> tuple[int, Peaks]:
+    """The most that was wanted within the last `window` seconds, now included, and the record to keep.
+
+    The record holds only what can still be the most: times rise, values fall.
+    """
+    kept = [(at, value) for at, value in peaks if at > now - window and value > wanted]
+    kept.append((now, wanted))
+    return kept[0][1], tuple(kept)
