@@ -87,8 +87,8 @@ class Policy:
     The one knob is `drain_target`: how soon a backlog is to be gone. Shorter is later to shrink and dearer.
     """
 
-    min_replicas: int = 1
-    max_replicas: int = 10
+    min_replicas: int = 1  # never fewer; 0 lets an idle queue go without
+    max_replicas: int = 10  # never more
     concurrency: int = 32  # jobs that a replica runs at once
     service_seconds: float = 0.1  # a job's time in its handler, until it is learned
     startup_seconds: float = 5.0  # from asking for a replica to its first job, until it is learned
@@ -97,18 +97,18 @@ class Policy:
     utilisation: float = 0.8  # how busy replicas are to be
     tolerance: float = 0.1  # what is wanted may differ by so much from what runs before fewer are asked for
     step_up: float = 100.0  # at most so many times what runs, at once; and always at least `step_up_replicas` more
-    step_up_replicas: int = 100
+    step_up_replicas: int = 100  # see step_up
     step_down: float = 0.5  # at most this part of what runs goes at once, and at least one
     down_window: float = 30.0  # fewer are asked for only when fewer were wanted for so long
     down_cooldown: float = 5.0  # seconds between two steps down
     idle_seconds: float = 60.0  # nothing known to be there for so long: to 0, where min_replicas is 0
     freshness: float = 15.0  # a figure that is older is unknown
     blind_limit: float = 60.0  # blind for longer: fall back, upward only
-    fallback_replicas: int = 1
+    fallback_replicas: int = 1  # what is asked for then, if it is more than runs
     backlog_threshold: float = 10_000.0  # jobs: above, consumers are added
     latency_threshold: float = 5.0  # seconds, mean: above, an alert; consumers are added where waiting is what is slow
     threshold_step: float = 0.25  # of what runs, at least 1
-    threshold_cooldown: float = 15.0
+    threshold_cooldown: float = 15.0  # seconds between two such steps
     guard_seconds: float = 30.0  # replicas were added and throughput did not grow for so long: hold
     guard_retry: float = 120.0  # then try again
     floors: tuple[Floor, ...] = field(default=())

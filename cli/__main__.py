@@ -16,21 +16,23 @@ Broker = Annotated[str | None, typer.Option(help="URL of the broker; without it,
 Outcomes = Annotated[str | None, typer.Option(help="URL of the outcome store; without it, the same SQLite file.")]
 Url = Annotated[str, typer.Option(help="The gateway.")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
-Consumers = Annotated[int, typer.Option(min=1, max=64, help="Consumer processes.")]
+Least = Annotated[int, typer.Option("--min", min=1, max=64, help="The fewest consumer processes.")]
+Most = Annotated[int, typer.Option("--max", min=1, max=64, help="The most; the controller decides between the two.")]
 
 
 @app.command()
 def up(
     broker: Broker = None,
     outcomes: Outcomes = None,
-    consumers: Consumers = 1,
+    least: Least = 1,
+    most: Most = 4,
     data: Annotated[Path, typer.Option(help="The folder of its files.")] = Path(".headrace"),
     port: Annotated[int, typer.Option(help="The gateway's port; another one if it is taken.")] = 8080,
 ) -> None:
     """Run gateway, consumers and a mail sink on this machine, until Ctrl-C."""
     from cli.up import up as run
 
-    asyncio.run(run(data, broker, outcomes, consumers, port))
+    asyncio.run(run(data, broker, outcomes, (min(least, most), most), port))
 
 
 @app.command()
@@ -38,7 +40,8 @@ def demo(
     users: Annotated[int, typer.Option(min=1, max=100_000, help="How many users register.")] = 2000,
     broker: Broker = None,
     outcomes: Outcomes = None,
-    consumers: Consumers = 2,
+    least: Least = 1,
+    most: Most = 4,
     kill_consumer: Annotated[bool, typer.Option(help="Kill a consumer with SIGKILL half-way.")] = False,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds for everything to settle.")] = 120.0,
     json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
@@ -46,7 +49,7 @@ def demo(
     """Send real work through the whole system, and count what became of it."""
     from cli.demo import demo as run
 
-    raise typer.Exit(asyncio.run(run(users, broker, outcomes, consumers, kill_consumer, timeout, json)))
+    raise typer.Exit(asyncio.run(run(users, broker, outcomes, (min(least, most), most), kill_consumer, timeout, json)))
 
 
 @app.command()
@@ -69,6 +72,14 @@ def status(job_id: str, url: Url = "http://127.0.0.1:8080", watch: bool = False,
     from cli.operate import status as run
 
     asyncio.run(run(job_id, url, watch, json))
+
+
+@app.command()
+def watch(url: Url = "http://127.0.0.1:8080", queue: str | None = None) -> None:
+    """Watch queues and consumers, and the reasons of the controller, live."""
+    from cli.watch import watch as run
+
+    asyncio.run(run(url, queue))
 
 
 @app.command()

@@ -21,9 +21,18 @@ from jobs.clock import SystemClock
 
 
 async def demo(
-    users: int, broker: str | None, outcomes: str | None, consumers: int, kill: bool, timeout: float, as_json: bool
+    users: int,
+    broker: str | None,
+    outcomes: str | None,
+    consumers: tuple[int, int],
+    kill: bool,
+    timeout: float,
+    as_json: bool,
 ) -> int:
-    """Run it; the exit code: 1 when anything was lost or done twice. timeout: seconds for everything to settle."""
+    """Run it; the exit code: 1 when anything was lost or done twice. timeout: seconds for everything to settle.
+
+    consumers: the fewest and the most processes.
+    """
     console = Console(stderr=as_json)
     clock = SystemClock()
     # With a broker that outlives us, numbers must be new each time: seconds since 2020 times a thousand.
@@ -31,8 +40,8 @@ async def demo(
     with tempfile.TemporaryDirectory(prefix="headrace-demo-") as folder:
         system = local_system(Path(folder), broker=broker, outcomes=outcomes, consumers=consumers, port=0)
         tally = Tally(users)
-        async with Supervisor(system.programs, drain=25.0, said=console.print) as supervisor:
-            traffic = Traffic(system.url, people, tally, lambda: supervisor.kill("consumer-1") if kill else None)
+        async with Supervisor(system.programs, drain=45.0, said=console.print):
+            traffic = Traffic(system.url, people, tally, lambda: next(system.consumers()).kill() if kill else None)
             took = await _watched(traffic, system, tally, console, timeout)
         effects = count_effects(people, system.mails, Path(system.database.partition("///")[2]))
     expected_dead = sum(user.kind == "gone" for user in people)
@@ -45,6 +54,7 @@ async def demo(
         "resent_mails": effects.resent,
         "p50_s": tally.quantile(0.50),
         "p95_s": tally.quantile(0.95),
+        "most_consumers": tally.most_consumers,
         "jobs_per_s": round(tally.accepted / took, 1),
         "seconds": round(took, 2),
     }
@@ -62,7 +72,7 @@ async def _watched(traffic: Traffic, system: System, tally: Tally, console: Cons
 
         async def look() -> None:
             await _read_counters(system, tally)
-            live.update(tally.bars(clock.steady() - began))
+            live.update(tally.view(clock.steady() - began))
 
         async def look_again_and_again() -> None:
             while True:
@@ -85,10 +95,19 @@ async def _watched(traffic: Traffic, system: System, tally: Tally, console: Cons
 
 async def _read_counters(system: System, tally: Tally) -> None:
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(1.0)) as client:
-        for consumer in system.consumers:
+        try:
+            async with client.get(f"{system.url}/v1/scaling/email") as answer:
+                tally.scaling = [
+                    f"{r['at'][11:19]}  {r['text']}" for r in (await answer.json())["items"] if r["scaled"] is not None
+                ]
+        except (aiohttp.ClientError, TimeoutError, KeyError):
+            pass  # the store is away: the next look has it
+        running = list(system.consumers())
+        tally.most_consumers = max(tally.most_consumers, len(running))
+        for consumer in running:
             try:
-                async with client.get(f"{consumer}/metrics") as answer:
-                    tally.read(consumer, await answer.text())
+                async with client.get(f"{consumer.url}/metrics") as answer:
+                    tally.read(consumer.name, await answer.text())
             except (aiohttp.ClientError, TimeoutError):
                 continue  # being replaced
 

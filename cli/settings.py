@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
+from autoscaler.model import Policy
+from autoscaler.settings import ControllerSettings
 from consumer.handlers.database import DatabaseSettings
 from consumer.handlers.email import MailSettings
 from consumer.settings import ConsumerSettings
 from jobs.settings import PREFIX, Settings
 from service.settings import GatewaySettings
 
+# A line of the Policy class: name, type, default, comment.
+_FIELD = re.compile(r"^    (\w+): (?:int|float) = ([\w.]+)(?:  # (.+))?$", re.MULTILINE)
+_POLICY_HEAD = """
+## The policy of a workload
+
+Fields of `policy` in `HEADRACE_WORKLOADS`, such as `{"min_replicas": 0, "max_replicas": 30}`. `floors` is a list of
+`{"cron": "* 8-17 * * mon-fri", "replicas": 20, "zone": "Europe/Berlin"}`: so many replicas at least in each minute that matches.
+
+| field | default | meaning |
+| --- | --- | --- |
+"""
 _HEAD = """# Settings
 
 Environment variables, or lines of a `.env` file. All are checked at start: a bad value stops the start with its name, its value and
@@ -25,10 +41,18 @@ def page() -> str:
         ("All programs", Settings, set[str]()),
         ("The gateway", GatewaySettings, shared),
         ("The consumer", ConsumerSettings, shared),
+        ("The controller", ControllerSettings, shared),
         ("The shipped handlers: mail", MailSettings, set[str]()),
         ("The shipped handlers: database", DatabaseSettings, set[str]()),
     )
-    return _HEAD + "".join(_section(title, kind, known) for title, kind, known in sections)
+    return _HEAD + "".join(_section(title, kind, known) for title, kind, known in sections) + _policy()
+
+
+def _policy() -> str:
+    """The fields of a policy, with the comments that stand beside them in the code."""
+    source = inspect.getsource(Policy)
+    rows = [f"| `{name}` | `{default}` | {said} |\n" for name, default, said in _FIELD.findall(source)]
+    return _POLICY_HEAD + "".join(rows)
 
 
 def _section(title: str, kind: type[BaseSettings], known: set[str]) -> str:

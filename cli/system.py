@@ -1,33 +1,62 @@
-"""The whole system on this machine: mail sink, gateway, consumers."""
+"""The whole system on this machine: mail sink, gateway, controller; the controller starts the consumers."""
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from cli.supervisor import Program, free_port
+import orjson
+
+from autoscaler.actuators.process import Program
+from cli.supervisor import free_port
 from jobs.settings import EMBEDDED
+
+
+class Consumer(NamedTuple):
+    """A consumer process that runs now. url: of its probes and metrics."""
+
+    name: str
+    pid: int
+    url: str
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        os.kill(self.pid, signal.SIGKILL)
 
 
 @dataclass(frozen=True)
 class System:
-    """Where everything is. consumers: the URLs of their probes."""
+    """Where everything is."""
 
     url: str
     mails: Path
     database: str
-    consumers: tuple[str, ...]
+    registry: Path
     programs: list[Program]
 
+    def consumers(self) -> Iterator[Consumer]:
+        """Those that run now."""
+        for note in sorted(self.registry.glob("*.json")):
+            try:
+                yield Consumer(**orjson.loads(note.read_bytes()))
+            except (OSError, orjson.JSONDecodeError):
+                continue  # it is being written, or just went
 
-def local_system(data: Path, *, broker: str | None, outcomes: str | None, consumers: int, port: int) -> System:
-    """Plan the processes. data: their folder. broker, outcomes: URLs; None is an SQLite file in `data`."""
+
+def local_system(data: Path, *, broker: str | None, outcomes: str | None, consumers: tuple[int, int], port: int) -> System:
+    """Plan the processes. data: their folder. broker, outcomes: URLs; None is an SQLite file in `data`.
+
+    consumers: the fewest and the most processes.
+    """
     data = data.absolute()
     data.mkdir(parents=True, exist_ok=True)
     embedded = EMBEDDED.partition("///")[0] + f"///{data}/headrace.db"
     database = f"sqlite:///{data}/points.db"
-    smtp, gateway = free_port(2525), free_port(port)
-    probes = [free_port() for _ in range(consumers)]
+    smtp, gateway, controller = free_port(2525), free_port(port), free_port()
     shared = {
         "HEADRACE_BROKER": broker or embedded,
         "HEADRACE_OUTCOMES": outcomes or embedded,
@@ -35,16 +64,31 @@ def local_system(data: Path, *, broker: str | None, outcomes: str | None, consum
         "HEADRACE_SMTP_PORT": str(smtp),
         "HEADRACE_PORT": str(gateway),
         "HEADRACE_LOG_FORMAT": "json",
+        "HEADRACE_REGISTRY": str(data / "consumers"),
+        "HEADRACE_CONTROLLER_PORT": str(controller),
+        "HEADRACE_WORKLOADS": workloads(consumers),
+        "HEADRACE_INTERVAL": "1",
     }
     mails = data / "mails.jsonl"
     mails.touch()
-    sink = ["-m", "cli.smtp_sink", "--port", str(smtp), "--file", str(mails)]
+    sink = ("-m", "cli.smtp_sink", "--port", str(smtp), "--file", str(mails))
     programs = [
         Program("mail", sink, {}, data / "mail.log"),
-        Program("gateway", ["-m", "service"], shared, data / "gateway.log", f"http://127.0.0.1:{gateway}/readyz"),
+        Program("gateway", ("-m", "service"), shared, data / "gateway.log", f"http://127.0.0.1:{gateway}/readyz"),
+        Program("controller", ("-m", "autoscaler"), shared, data / "controller.log", f"http://127.0.0.1:{controller}/readyz"),
     ]
-    for number, probe in enumerate(probes, 1):
-        environment = shared | {"HEADRACE_PROBE_PORT": str(probe)}
-        log, ready = data / f"consumer-{number}.log", f"http://127.0.0.1:{probe}/readyz"
-        programs.append(Program(f"consumer-{number}", ["-m", "consumer"], environment, log, ready))
-    return System(f"http://127.0.0.1:{gateway}", mails, database, tuple(f"http://127.0.0.1:{probe}" for probe in probes), programs)
+    return System(f"http://127.0.0.1:{gateway}", mails, database, data / "consumers", programs)
+
+
+def workloads(consumers: tuple[int, int]) -> str:
+    """HEADRACE_WORKLOADS for one machine: a process starts within 2 s and costs little, so it comes soon and goes soon."""
+    least, most = consumers
+    policy = {"min_replicas": least, "max_replicas": most, "startup_seconds": 2.0, "drain_target": 5.0, "down_window": 5.0}
+    return orjson.dumps([{"name": "consumer", "queues": _queues(), "policy": policy}]).decode()
+
+
+def _queues() -> tuple[str, ...]:
+    import contracts
+    from jobs.catalogue import Catalogue
+
+    return Catalogue.of(contracts).topology().queues

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from rich.console import Group
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
+_LINES = 6
 DELIVERIES = 2  # of a user.registered
 _SETTLED = re.compile(r'^headrace_deliveries_total\{queue="(\w+)",settlement="(\w+)"\} ([\d.e+]+)$', re.MULTILINE)
 
@@ -16,6 +19,7 @@ _SETTLED = re.compile(r'^headrace_deliveries_total\{queue="(\w+)",settlement="(\
 class Tally:
     """dead: deliveries. latencies: seconds from acceptance to the last success, of each job that succeeded.
 
+    most_consumers: processes at once. scaling: what the controller did, a line each.
     counts: deliveries by (consumer, queue, settlement); kept: those of processes that died, by settlement.
     """
 
@@ -23,6 +27,8 @@ class Tally:
     accepted: int = 0
     dead: int = 0
     latencies: list[float] = field(default_factory=list)
+    most_consumers: int = 0
+    scaling: list[str] = field(default_factory=list)
     counts: dict[tuple[str, str, str], float] = field(default_factory=dict)
     kept: dict[str, float] = field(default_factory=dict)
 
@@ -43,8 +49,11 @@ class Tally:
         values = sorted(self.latencies)
         return round(values[min(int(q * len(values)), len(values) - 1)], 3) if values else 0.0
 
-    def bars(self, seconds: float) -> Table:
-        """The live view, `seconds` after the start."""
+    def view(self, seconds: float) -> Group:
+        """The live view, `seconds` after the start: bars, and what the controller did last."""
+        return Group(self._bars(seconds), *(Text(line, "dim", overflow="fold") for line in self.scaling[-_LINES:]))
+
+    def _bars(self, seconds: float) -> Table:
         table = Table.grid(padding=(0, 1))
         deliveries = self.users * DELIVERIES
         rows = (

@@ -14,14 +14,14 @@ from cli.system import System, local_system
 _PAYLOAD = '{"user_id": 42, "email": "ada@example.com", "name": "Ada Lovelace", "registered_at": "2026-01-31T09:30:00Z"}'
 
 
-async def up(data: Path, broker: str | None, outcomes: str | None, consumers: int, port: int) -> None:
-    """Run until SIGINT or SIGTERM, then drain."""
+async def up(data: Path, broker: str | None, outcomes: str | None, consumers: tuple[int, int], port: int) -> None:
+    """Run until SIGINT or SIGTERM, then drain. consumers: the fewest and the most processes."""
     console = Console()
     system = local_system(data, broker=broker, outcomes=outcomes, consumers=consumers, port=port)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with Supervisor(system.programs, drain=25.0, said=console.print):
+    async with Supervisor(system.programs, drain=45.0, said=console.print):
         _explain(console, system, data)
         await stop.wait()
         console.print("Draining…")
@@ -30,7 +30,8 @@ async def up(data: Path, broker: str | None, outcomes: str | None, consumers: in
 
 def _explain(console: Console, system: System, data: Path) -> None:
     console.print(f"\n[bold]Headrace is up[/bold] at {system.url}   (Ctrl-C drains and stops)")
-    console.print(f"  reference  {system.url}/docs\n  mails      {system.mails}\n  logs       {data.absolute()}/*.log\n")
+    console.print(f"  reference  {system.url}/docs\n  mails      {system.mails}\n  logs       {data.absolute()}/*.log")
+    console.print("  scaling    headrace watch --url " + system.url + "\n", highlight=False)
     console.print("Submit a job, and follow its Location:\n", highlight=False)
     command = f"curl -i {system.url}/v1/jobs/user.registered \\\n    -H 'content-type: application/json' \\\n    -d '{_PAYLOAD}'"
     console.print("  " + command + "\n", highlight=False, soft_wrap=True, markup=False)

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 from consumer.ledger import Ledger
 from consumer.liveness import Liveness
-from consumer.probes import Probes
 from consumer.registry import Registry
 from consumer.resources import Resources
 from consumer.runtime import QueueRuntime, Tools
@@ -19,8 +18,10 @@ from consumer.settings import ConsumerSettings
 from jobs.adapters import choose
 from jobs.clock import SystemClock
 from jobs.errors import SettingsError, StoreUnavailable
+from jobs.figures import to_plain
 from jobs.ports import Broker, OutcomeStore
 from telemetry import eventloop, logs, metrics
+from telemetry.probes import Probes
 
 _log = logs.get("consumer")
 
@@ -54,6 +55,7 @@ class Consumer:
                 self._settings.probe_port,
                 lambda: [f"{queue}: messages are ready, and none arrives" for queue in liveness.stalled],
                 lambda: self._not_ready(runtimes, broker),
+                {"/figures": lambda: to_plain({runtime.queue: runtime.figures() for runtime in runtimes})},
             )
             probes.open()
             await self._open(broker, ledger, runtimes)

@@ -18,10 +18,12 @@ from consumer.registry import Handler, Registry
 from consumer.resources import Resources
 from consumer.settings import ConsumerSettings
 from consumer.settle import Settler
+from consumer.tally import Tally
 from jobs import payload
 from jobs.clock import Clock
 from jobs.envelope import Envelope
 from jobs.errors import EnvelopeError, PayloadError, StoreUnavailable, UnknownVersion
+from jobs.figures import QueueFigures
 from jobs.identity import claim_token
 from jobs.model import Reason
 from jobs.ports import Broker, Claim, Delivery, Depth, Failure, Subscription, Verdict
@@ -51,7 +53,8 @@ class QueueRuntime:
         self._ledger = ledger
         self._tools = tools
         self._concurrency = tools.settings.concurrency
-        self._settler = Settler(queue, ledger, tools.clock)
+        self._tally = Tally()
+        self._settler = Settler(queue, ledger, tools.clock, self._tally)
         self._waiting: deque[tuple[Delivery, float]] = deque()
         self._tasks: dict[asyncio.Task[None], Delivery] = {}
         self._pausing: asyncio.Task[None] | None = None
@@ -85,6 +88,10 @@ class QueueRuntime:
     def subscribed(self) -> bool:
         """Whether the broker counts us as a consumer."""
         return self._subscription.active
+
+    def figures(self) -> QueueFigures:
+        """What the controller is told."""
+        return self._tally.figures(self.held, self._tools.clock.steady())
 
     async def depth(self) -> Depth:
         return await self._broker.depth(self.queue)
@@ -234,15 +241,18 @@ class QueueRuntime:
             model = payload.read(handler.contract.payload, delivery.body)
         except PayloadError as error:
             return Bury(Reason.INVALID, describe(error))
+        waited = max(0.0, now - envelope.accepted_at)
         if envelope.attempt == 1:
-            self._wait_seconds.observe(max(0.0, now - envelope.accepted_at))
+            self._wait_seconds.observe(waited)
         ctx = Context(self.queue, envelope, handler.contract.time_limit, self._noter(claim))
-        return await self._call(handler, model, ctx)
+        # A retry waits for its time, not for a consumer: it says nothing of how late we are.
+        return await self._call(handler, model, ctx, waited if envelope.attempt == 1 else 0.0)
 
-    async def _call(self, handler: Handler, model: payload.Model, ctx: Context) -> Plan:
+    async def _call(self, handler: Handler, model: payload.Model, ctx: Context, waited: float) -> Plan:
         injected = self._tools.resources.arguments(handler.injected) if handler.injected else {}
         began = self._tools.clock.steady()
         self._in_flight.inc()
+        self._tally.begin(began)
         try:
             if handler.is_coroutine:
                 value = await run_coroutine(handler.function, model, ctx, injected)
@@ -253,8 +263,10 @@ class QueueRuntime:
         except Exception as error:  # whatever a handler raises is an outcome
             return after_failure(error, handler.contract.retry, ctx.attempt, self._rng)
         finally:
+            ended = self._tools.clock.steady()
             self._in_flight.dec()
-            self._handler_seconds[handler.contract.name].observe(self._tools.clock.steady() - began)
+            self._tally.end(began, ended, waited, ctx.envelope.trace_id or "")
+            self._handler_seconds[handler.contract.name].observe(ended - began)
 
     def _noter(self, claim: Claim | None) -> Callable[[str], None]:
         if self._ledger is None or claim is None:

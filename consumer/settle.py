@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from consumer.execute import Bury, Plan, RetryAfter, Succeed
 from consumer.ledger import Ledger
+from consumer.tally import Tally
 from jobs.clock import Clock
 from jobs.envelope import Envelope
 from jobs.errors import BrokerError, StoreUnavailable
@@ -25,8 +26,9 @@ _HAND_BACK_PAUSE = 1.0
 class Settler:
     """Settles the deliveries of one queue. Without a ledger (`none:`) only the broker is told."""
 
-    def __init__(self, queue: str, ledger: Ledger | None, clock: Clock) -> None:
+    def __init__(self, queue: str, ledger: Ledger | None, clock: Clock, tally: Tally) -> None:
         self._queue = queue
+        self._tally = tally
         self._ledger = ledger
         self._clock = clock
         self._counters = {word: metrics.DELIVERIES.labels(queue, word) for word in _SETTLEMENTS}
@@ -65,7 +67,7 @@ class Settler:
     def drop(self, subscription: Subscription, delivery: Delivery) -> None:
         """Its work is done, or done by another message: forget it."""
         subscription.ack(delivery)
-        self._counters["repeated"].inc()
+        self._count("repeated")
 
     async def put_off(self, subscription: Subscription, delivery: Delivery, envelope: Envelope, delay: float) -> None:
         """Let it come back after `delay` seconds, as `envelope` says. What cannot be put off is handed back."""
@@ -98,11 +100,15 @@ class Settler:
         except StoreUnavailable as error:
             _log.warning("a claim ends with its lease", job_id=claim.job_id, queue=self._queue, why=str(error))
 
+    def _count(self, settlement: str) -> None:
+        self._counters[settlement].inc()
+        self._tally.settled += 1
+
     async def _succeeded(self, subscription: Subscription, delivery: Delivery, claim: Claim | None, result: str | None) -> None:
         if claim is not None and not await self._record(claim, State.SUCCEEDED, result=result):
             return self.drop(subscription, delivery)
         subscription.ack(delivery)
-        self._counters["succeeded"].inc()
+        self._count("succeeded")
         return None
 
     async def _retry(
@@ -128,7 +134,7 @@ class Settler:
             delay_s=round(delay, 3),
             error=f"{failure.kind}: {failure.message}",
         )
-        self._counters["retry"].inc()
+        self._count("retry")
         await self.put_off(subscription, delivery, envelope.next_attempt(), delay)
         return None
 
@@ -190,7 +196,7 @@ class Settler:
         )
 
     def _count_dead(self, reason: Reason, envelope: Envelope | None, failure: Failure) -> None:
-        self._counters["dead"].inc()
+        self._count("dead")
         metrics.DEAD_LETTERS.labels(self._queue, reason.value).inc()
         _log.warning(
             "a delivery is dead",

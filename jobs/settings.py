@@ -65,6 +65,10 @@ class Settings(BaseSettings):
         ge=60,
         description="How long outcomes, claims and queued records are kept. Dead letters stay until they are dropped.",
     )
+    journal_records: int = Field(
+        2000, ge=10, le=1_000_000, description="How many of the controller's decisions are kept for each queue."
+    )
+    journal_age: float = Field(86_400.0, ge=60, description="How long they are kept.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least level that is logged.")
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="`auto` is JSON when standard error is not a terminal."

@@ -16,6 +16,7 @@ from jobs.adapters import choose
 from jobs.catalogue import Catalogue
 from jobs.clock import Clock, SystemClock
 from jobs.errors import HeadraceError, StoreUnavailable
+from jobs.journal import Journal
 from jobs.ports import Broker, OutcomeStore
 from service import errors, routes
 from service.front import SUBMIT_PATH, Front
@@ -44,30 +45,40 @@ class Gateway(Front):
 def create(settings: GatewaySettings, catalogue: Catalogue) -> Gateway:
     """The gateway on the adapters that the settings name."""
     clock = SystemClock()
-    return build(settings, catalogue, choose.broker(settings, catalogue.topology(), clock), choose.outcomes(settings, clock), clock)
+    broker, store = choose.broker(settings, catalogue.topology(), clock), choose.outcomes(settings, clock)
+    return build(settings, catalogue, broker, store, choose.journal(settings, clock), clock)
 
 
-def build(settings: GatewaySettings, catalogue: Catalogue, broker: Broker, store: OutcomeStore | None, clock: Clock) -> Gateway:
+def build(
+    settings: GatewaySettings,
+    catalogue: Catalogue,
+    broker: Broker,
+    store: OutcomeStore | None,
+    journal: Journal | None,
+    clock: Clock,
+) -> Gateway:
     """The gateway on given adapters, which its lifespan opens and closes."""
-    parts = routes.Parts(settings, catalogue, broker, store, clock)
+    parts = routes.Parts(settings, catalogue, broker, store, journal, clock)
     submitter = Submitter(broker, store, settings, clock)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await _open(broker, store)
+        await _open(broker, store, journal)
         lag = asyncio.create_task(eventloop.watch())
         yield
         lag.cancel()
         await submitter.drain(settings.store_timeout)
         await broker.close()
-        if store is not None:
-            await store.close()
+        for part in (store, journal):
+            if part is not None:
+                await part.close()
 
     api = FastAPI(title="Headrace", version="1.0.0", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     submit = SubmitRoute(submitter, catalogue, settings, clock)
     api.router.routes.append(Route(SUBMIT_PATH + "{job_type}", submit, methods=["POST"]))  # for the Allow header of a 405
     document = _document(api, catalogue)
     api.include_router(routes.operations(parts))
+    api.include_router(routes.scaling(parts))
     api.include_router(routes.probes(parts, document))
     api.add_api_route("/openapi.json", document, include_in_schema=False)
     api.add_exception_handler(RequestValidationError, errors.answer_validation)
@@ -77,13 +88,13 @@ def build(settings: GatewaySettings, catalogue: Catalogue, broker: Broker, store
     return Gateway(submit, api, parts)
 
 
-async def _open(broker: Broker, store: OutcomeStore | None) -> None:
-    """Open both. What is away is waited for by its own adapter: the gateway starts, and says that it is not ready."""
+async def _open(broker: Broker, store: OutcomeStore | None, journal: Journal | None) -> None:
+    """Open all. What is away is waited for by its own adapter: the gateway starts, and says that it is not ready."""
     await broker.open()
-    if store is None:
-        return
     try:
-        await store.open()
+        for part in (store, journal):
+            if part is not None:
+                await part.open()
     except StoreUnavailable as error:
         _log.warning("the outcome store is away; jobs are accepted without it", why=str(error))
 

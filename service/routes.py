@@ -15,6 +15,7 @@ from jobs.catalogue import Catalogue
 from jobs.clock import Clock
 from jobs.errors import StoreUnavailable
 from jobs.identity import is_job_id
+from jobs.journal import Journal
 from jobs.ports import Broker, DeadLetter, OutcomeStore
 from service import dead_letters, views
 from service.asyncapi import asyncapi
@@ -32,6 +33,7 @@ class Parts:
     catalogue: Catalogue
     broker: Broker
     store: OutcomeStore | None
+    journal: Journal | None
     clock: Clock
     closing: bool = False
 
@@ -40,6 +42,12 @@ class Parts:
         if self.store is None:
             raise Problem("no-store", "HEADRACE_OUTCOMES is none: nothing is recorded.")
         return self.store
+
+    def journaled(self) -> Journal:
+        """The controller's journal. Raises Problem where there is none."""
+        if self.journal is None:
+            raise Problem("no-store", "HEADRACE_OUTCOMES is none: no journal is kept.")
+        return self.journal
 
 
 class ReplayRequest(BaseModel):
@@ -102,6 +110,23 @@ def operations(parts: Parts) -> APIRouter:
         if not await parts.known().drop(dead_id):
             raise Problem("not-found", f"No dead letter has the id {dead_id[:64]!r}.")
         return Response(status_code=204)
+
+    return router
+
+
+def scaling(parts: Parts) -> APIRouter:
+    """What the controller saw and decided."""
+    router = APIRouter(prefix="/v1/scaling", tags=["scaling"])
+
+    @router.get("", summary="The newest decision about each queue")
+    async def newest() -> JSONResponse:
+        return JSONResponse({"items": [views.scaling(record) for record in await parts.journaled().latest()]})
+
+    @router.get("/{queue}", summary="The decisions about one queue, the oldest first")
+    async def one(queue: str, limit: Annotated[int, Query(ge=1, le=2000)] = 200) -> JSONResponse:
+        if queue not in parts.catalogue.topology().queues:
+            raise Problem("not-found", f"No contract names a queue {queue[:64]!r}.")
+        return JSONResponse({"items": [views.scaling(record) for record in await parts.journaled().tail(queue, limit)]})
 
     return router
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import asdict
 from typing import Any
 
 import orjson
 
 from jobs.clock import rfc3339
+from jobs.journal import ScalingRecord
 from jobs.ports import DeadLetter, DeliveryRecord, Failure, JobRecord
 
 
@@ -34,6 +36,10 @@ def dead_letter(letter: DeadLetter, *, whole: bool) -> dict[str, Any]:
         "error": _failure(letter.failure, whole=whole),
     }
     return shown | {"headers": letter.headers, **_payload(letter.body)} if whole else shown
+
+
+def scaling(record: ScalingRecord) -> dict[str, Any]:
+    return asdict(record) | {"at": rfc3339(record.at)}
 
 
 def _delivery(record: DeliveryRecord) -> dict[str, Any]:

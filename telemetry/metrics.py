@@ -40,3 +40,21 @@ PAUSED = Gauge("headrace_consumer_paused", "1 while no deliveries are taken beca
 STORE_UP = Gauge("headrace_outcome_store_up", "1 while the outcome store answers.")
 BROKER_UP = Gauge("headrace_broker_up", "1 while the broker can be used.")
 LOOP_LAG = Histogram("headrace_event_loop_lag_seconds", "How late the event loop runs what is due.", buckets=_FAST)
+
+# The controller
+REPLICAS = Gauge(
+    "headrace_scaling_replicas", "Replicas of a workload: wanted by the decision, asked for, ready.", ["workload", "kind"]
+)
+BACKLOG = Gauge("headrace_scaling_backlog_jobs", "Jobs in a queue and at its consumers; NaN while unknown.", ["queue"])
+ARRIVAL_RATE = Gauge("headrace_scaling_arrivals_per_second", "Jobs that arrive, forecast; NaN while unknown.", ["queue"])
+SERVICE_RATE = Gauge("headrace_scaling_service_per_second", "Jobs that one replica can do, learned.", ["queue"])
+DECISIONS = Counter("headrace_scaling_decisions_total", "Decisions by their reason.", ["queue", "reason"])
+DECISION_SECONDS = Histogram(
+    "headrace_scaling_decision_seconds", "Time in the decision.", buckets=(0.00001, 0.00002, 0.00005, 0.0001, 0.001, 0.01)
+)
+TICK_SECONDS = Histogram("headrace_scaling_tick_seconds", "One round of a workload: observe, decide, act, record.", buckets=_FAST)
+SIGNAL_AGE = Gauge("headrace_scaling_signal_age_seconds", "Since a signal last saw anything.", ["signal"])
+SIGNAL_ERRORS = Counter("headrace_scaling_signal_errors_total", "Looks of a signal that saw nothing.", ["signal"])
+SCALE_ERRORS = Counter("headrace_scaling_errors_total", "Decisions that could not be carried out.", ["workload"])
+ALERTS = Gauge("headrace_scaling_alert", "1 while an alert stands.", ["queue", "kind"])
+LEADING = Gauge("headrace_scaling_leading", "1 while this controller is the one that acts.")

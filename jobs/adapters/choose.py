@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from jobs.clock import Clock, SystemClock
 from jobs.errors import SettingsError
+from jobs.journal import Journal
 from jobs.ports import Broker, OutcomeStore
 from jobs.settings import Settings
 from jobs.topology import Topology
@@ -50,6 +51,24 @@ def outcomes(settings: Settings, clock: Clock | None = None) -> OutcomeStore | N
             from jobs.adapters.sqlite import SqliteOutcomes
 
             return SqliteOutcomes(":memory:", settings, clock)
+    raise SettingsError(f"HEADRACE_OUTCOMES has the scheme {urlsplit(url).scheme!r}, and no adapter has it")
+
+
+def journal(settings: Settings, clock: Clock | None = None) -> Journal | None:
+    """The journal beside the outcomes that `HEADRACE_OUTCOMES` names, not opened yet; None for `none:`."""
+    url = settings.outcomes.get_secret_value()
+    clock = clock or SystemClock()
+    match urlsplit(url).scheme:
+        case "none":
+            return None
+        case "redis" | "rediss":
+            from jobs.adapters.redis import RedisJournal
+
+            return RedisJournal(url, settings)
+        case "sqlite" | "memory":
+            from jobs.adapters.sqlite import SqliteJournal
+
+            return SqliteJournal(":memory:" if url.startswith("memory") else sqlite_path(url), settings, clock)
     raise SettingsError(f"HEADRACE_OUTCOMES has the scheme {urlsplit(url).scheme!r}, and no adapter has it")
 
 

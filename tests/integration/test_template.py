@@ -51,7 +51,7 @@ from cli.supervisor import Supervisor
 from cli.system import local_system
 
 async def whole(folder):
-    system = local_system(Path(folder), broker=None, outcomes=None, consumers=1, port=0)
+    system = local_system(Path(folder), broker=None, outcomes=None, consumers=(1, 1), port=0)
     async with Supervisor(system.programs, drain=10.0, said=print):
         print(json.dumps(await asyncio.wait_for(main(system.url), 20)))
 
@@ -61,7 +61,7 @@ asyncio.run(whole(sys.argv[1]))
 
 async def test_two_new_files_are_enough(tmp_path: Path) -> None:
     copy = tmp_path / "copy"
-    for package in ("contracts", "consumer", "jobs", "telemetry", "service", "cli"):
+    for package in ("contracts", "consumer", "jobs", "telemetry", "service", "autoscaler", "cli"):
         shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
     (copy / "contracts" / "guest_greeted.py").write_text(CONTRACT)
     (copy / "consumer" / "handlers" / "greet.py").write_text(HANDLER)

@@ -4,6 +4,7 @@ The path `:memory:` keeps everything in this process: the same code, without a t
 """
 
 from jobs.adapters.sqlite.broker import SqliteBroker
+from jobs.adapters.sqlite.journal import SqliteJournal
 from jobs.adapters.sqlite.outcomes import SqliteOutcomes
 
-__all__ = ["SqliteBroker", "SqliteOutcomes"]
+__all__ = ["SqliteBroker", "SqliteJournal", "SqliteOutcomes"]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from jobs.adapters.sqlite.schema import SCHEMA, VERSION
+from jobs.adapters.sqlite.schema import SCHEMA, STEPS, VERSION
 from jobs.errors import HeadraceError, SettingsError
 
 Result = TypeVar("Result")
@@ -207,10 +207,11 @@ def _migrate(connection: sqlite3.Connection) -> None:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > VERSION:
             raise SettingsError(f"the SQLite file has schema version {version}; this release knows {VERSION}: use a newer one")
-        if version == 0:
-            for statement in SCHEMA.split(";"):
-                if statement.strip():
-                    connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {VERSION}")
+        scripts = [SCHEMA] if version == 0 else []
+        scripts += [script for step, script in STEPS.items() if step > version]
+        for statement in ";".join(scripts).split(";"):
+            if statement.strip():
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {VERSION}")
     finally:
         connection.execute("COMMIT")

@@ -1,6 +1,6 @@
 """The tables of the embedded system."""
 
-VERSION = 1
+VERSION = 2
 
 # messages.state: 0 ready, 1 held by an owner, 2 delayed until visible_at.
 # The partial indexes hold only what is looked for, so that a million delayed or held rows do not slow down taking.
@@ -60,3 +60,12 @@ CREATE TABLE dead_letters (
 CREATE INDEX dead_letters_died ON dead_letters (died_at, dead_id);
 CREATE INDEX dead_letters_queue ON dead_letters (queue, died_at, dead_id);
 """
+
+# What each version added to the one before it.
+STEPS = {
+    2: """
+CREATE TABLE journal (id INTEGER PRIMARY KEY, queue TEXT NOT NULL, at REAL NOT NULL, record TEXT NOT NULL);
+CREATE INDEX journal_queue ON journal (queue, id);
+CREATE TABLE controller_states (queue TEXT PRIMARY KEY, state TEXT NOT NULL, at REAL NOT NULL) WITHOUT ROWID;
+""",
+}

@@ -1,11 +1,12 @@
-"""The consumer's HTTP side: /livez, /readyz and /metrics."""
+"""The HTTP side of a program that has no other: /livez, /readyz, /metrics."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -16,11 +17,11 @@ from starlette.routing import Route
 
 from telemetry import logs
 
-_log = logs.get("consumer.probes")
+_log = logs.get("probes")
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without signal handlers: the consumer has its own."""
+    """uvicorn without signal handlers: the program has its own."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -28,10 +29,18 @@ class _Server(uvicorn.Server):
 
 
 class Probes:
-    """Serves until `close`. alive, ready: each returns what is wrong, or nothing."""
+    """Serves until `close`. alive, ready: each returns what is wrong, or nothing. more: paths, and the JSON that they tell."""
 
-    def __init__(self, host: str, port: int, alive: Callable[[], list[str]], ready: Callable[[], list[str]]) -> None:
-        app = Starlette(routes=[Route("/livez", _probe(alive)), Route("/readyz", _probe(ready)), Route("/metrics", _metrics)])
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        alive: Callable[[], list[str]],
+        ready: Callable[[], list[str]],
+        more: Mapping[str, Callable[[], Any]],
+    ) -> None:
+        routes = [Route("/livez", _probe(alive)), Route("/readyz", _probe(ready)), Route("/metrics", _metrics)]
+        app = Starlette(routes=[*routes, *(Route(path, _teller(tell)) for path, tell in more.items())])
         self._server = _Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1))
         self._socket = socket.create_server((host, port), reuse_port=False)
         self._task: asyncio.Task[None] | None = None
@@ -52,6 +61,13 @@ def _probe(wrong: Callable[[], list[str]]) -> Callable[[Request], JSONResponse]:
     def answer(_: Request) -> JSONResponse:
         reasons = wrong()
         return JSONResponse({"status": "fail" if reasons else "pass", "reasons": reasons}, status_code=503 if reasons else 200)
+
+    return answer
+
+
+def _teller(tell: Callable[[], Any]) -> Callable[[Request], Any]:
+    async def answer(_: Request) -> JSONResponse:  # a coroutine: on the loop that counts, not in a thread beside it
+        return JSONResponse(tell())
 
     return answer
 

@@ -1,0 +1,1 @@
+"""What starts and stops consumers: each fills the `Actuator` port."""

@@ -1,0 +1,112 @@
+"""Consumers as local processes: for one machine, and for `headrace up`."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import orjson
+
+from autoscaler.actuators.process import KeptProcess, Program
+from autoscaler.ports import Replica, Workload
+from jobs.clock import Clock
+from jobs.errors import ActuatorError
+from telemetry import logs
+
+_log = logs.get("autoscaler.processes")
+
+# More processes than this on one machine are a mistake in a policy, not a wish.
+MOST = 256
+
+
+class Processes:
+    """queues: by workload. folder: gets a file for each process that runs (name, pid, URL), and the logs."""
+
+    def __init__(self, queues: Mapping[str, Sequence[str]], folder: Path, *, drain: float, clock: Clock) -> None:
+        """drain: seconds that a consumer may take to end."""
+        self._queues = queues
+        self._folder = folder
+        self._drain = drain
+        self._clock = clock
+        self._kept: dict[str, dict[str, KeptProcess]] = {workload: {} for workload in queues}
+        self._ending: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for stale in self._folder.glob("*.json"):
+            stale.unlink(missing_ok=True)
+
+    async def close(self) -> None:
+        """Drain every consumer."""
+        for workload in self._kept:
+            self._end(workload, list(self._kept[workload]))
+        if self._ending:
+            await asyncio.gather(*self._ending, return_exceptions=True)
+
+    def seen(self, workload: str) -> Workload | None:
+        kept = self._kept.get(workload)
+        if kept is None:
+            return None
+        replicas = tuple(Replica(name, process.ready, _url(process)) for name, process in kept.items())
+        return Workload(workload, len(kept), replicas, self._clock.steady())
+
+    async def scale(self, workload: str, replicas: int, idlest: Sequence[str], why: str) -> None:
+        kept = self._kept.get(workload)
+        if kept is None:
+            raise ActuatorError(f"there is no workload {workload!r}; there are: {', '.join(self._kept)}")
+        if replicas > MOST:
+            raise ActuatorError(f"{workload}: {replicas} processes on one machine are more than {MOST}; lower max_replicas")
+        _log.info("scaling", workload=workload, asked=len(kept), replicas=replicas, why=why)
+        for _ in range(replicas - len(kept)):
+            await self._begin(workload)
+        # Of processes that nobody has a word about the youngest go first: they have the least to lose.
+        order = [name for name in idlest if name in kept]
+        order += [name for name in reversed(kept) if name not in order]
+        self._end(workload, order[: max(0, len(kept) - replicas)])
+
+    async def _begin(self, workload: str) -> None:
+        taken = {name for kept in self._kept.values() for name in kept}
+        name = next(name for n in itertools.count(1) if (name := f"{workload.replace('/', '-')}-{n}") not in taken)
+        port = _free_port()
+        program = Program(
+            name,
+            ("-m", "consumer", "--queues", ",".join(self._queues[workload])),
+            {"HEADRACE_PROBE_PORT": str(port), "HEADRACE_PROBE_HOST": "127.0.0.1"},
+            self._folder / f"{name}.log",
+            f"http://127.0.0.1:{port}/readyz",
+        )
+        note = self._folder / f"{name}.json"
+
+        def born(pid: int) -> None:
+            note.write_bytes(orjson.dumps({"name": name, "pid": pid, "url": f"http://127.0.0.1:{port}"}))
+
+        process = self._kept[workload][name] = KeptProcess(program, said=_log.warning, born=born)
+        try:
+            await process.start()
+        except OSError as error:
+            del self._kept[workload][name]
+            raise ActuatorError(f"{workload}: no process could be started: {error}") from None
+
+    def _end(self, workload: str, names: Sequence[str]) -> None:
+        for name in names:
+            process = self._kept[workload].pop(name)
+            task = asyncio.create_task(self._drained(name, process))
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+
+    async def _drained(self, name: str, process: KeptProcess) -> None:
+        (self._folder / f"{name}.json").unlink(missing_ok=True)
+        await process.stop(self._drain)
+
+
+def _url(process: KeptProcess) -> str:
+    return (process.program.ready or "").replace("/readyz", "/metrics")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

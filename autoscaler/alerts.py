@@ -1,0 +1,105 @@
+"""Alerts: told once when they begin and once when they end, however often a decision carries them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+
+import aiohttp
+
+from autoscaler.model import Alert, AlertKind
+from autoscaler.ports import AlertSink
+from jobs.clock import Clock, rfc3339
+from telemetry import logs, metrics
+
+_log = logs.get("autoscaler.alerts")
+
+# An alert that comes and goes within so many seconds is one alert: it is told as over only after it has been away for so long.
+CALM_SECONDS = 30.0
+# Alertmanager takes an alert for over 5 minutes after it was last posted (`resolve_timeout`): sinks are reminded before.
+REMIND_SECONDS = 60.0
+
+
+class Alerts:
+    """Knows which alerts stand. Metric and log line are always told; sinks are further ones."""
+
+    def __init__(self, sinks: Sequence[AlertSink], clock: Clock) -> None:
+        self._sinks = sinks
+        self._clock = clock
+        self._standing: dict[tuple[str, str, AlertKind], tuple[Alert, float, float]] = {}  # last carried, last told
+        self._telling: set[asyncio.Task[None]] = set()
+
+    def update(self, workload: str, queue: str, alerts: Sequence[Alert]) -> None:
+        """What a decision says now. Returns at once: sinks are told in the background."""
+        now = self._clock.steady()
+        for alert in alerts:
+            key = (workload, queue, alert.kind)
+            told = self._standing[key][2] if key in self._standing else now
+            if key not in self._standing:
+                self._announce(workload, queue, alert, resolved=False)
+            elif now - told >= REMIND_SECONDS:
+                self._tell(workload, queue, alert, resolved=False)
+                told = now
+            self._standing[key] = (alert, now, told)
+        for key, (alert, last, _) in list(self._standing.items()):
+            if key[:2] == (workload, queue) and now - last > CALM_SECONDS:
+                del self._standing[key]
+                self._announce(workload, queue, alert, resolved=True)
+
+    async def close(self) -> None:
+        if self._telling:
+            await asyncio.wait(self._telling, timeout=5.0)
+
+    def _announce(self, workload: str, queue: str, alert: Alert, *, resolved: bool) -> None:
+        metrics.ALERTS.labels(queue, alert.kind.value).set(0 if resolved else 1)
+        word = "resolved" if resolved else "alert"
+        _log.warning(word, workload=workload, queue=queue, kind=alert.kind.value, text=alert.text, trace_id=alert.trace_id or None)
+        self._tell(workload, queue, alert, resolved=resolved)
+
+    def _tell(self, workload: str, queue: str, alert: Alert, *, resolved: bool) -> None:
+        for sink in self._sinks:
+            task = asyncio.get_running_loop().create_task(sink.tell(workload, queue, alert, resolved=resolved))
+            self._telling.add(task)
+            task.add_done_callback(self._telling.discard)
+
+
+class Alertmanager:
+    """Posts to Alertmanager's API v2, or to any webhook that takes its list of alerts."""
+
+    def __init__(self, url: str, trace_url: str, clock: Clock) -> None:
+        self._url = url
+        self._trace_url = trace_url
+        self._clock = clock
+
+    async def tell(self, workload: str, queue: str, alert: Alert, *, resolved: bool) -> None:
+        body = [alert_document(workload, queue, alert, self._trace_url, self._clock.wall(), resolved=resolved)]
+        for pause in (0.5, 2.0, 0.0):
+            try:
+                timeout = aiohttp.ClientTimeout(5.0)
+                async with aiohttp.ClientSession(timeout=timeout) as client, client.post(self._url, json=body) as answer:
+                    if answer.status < 300:
+                        return
+                    why = f"status {answer.status}"
+            except (aiohttp.ClientError, TimeoutError) as error:
+                why = f"{type(error).__name__}: {error}"
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+        _log.error("an alert could not be posted", kind=alert.kind.value, queue=queue, why=why)
+
+
+def alert_document(workload: str, queue: str, alert: Alert, trace_url: str, now: float, *, resolved: bool) -> dict[str, object]:
+    """One alert of Alertmanager's API v2 (postableAlert). now: Unix seconds."""
+    trace = trace_link(trace_url, alert.trace_id)
+    document: dict[str, object] = {
+        "labels": {"alertname": "Headrace" + alert.kind.value.title().replace("-", ""), "workload": workload, "queue": queue},
+        "annotations": {"summary": alert.text} | ({"trace": trace} if trace else {}),
+        "generatorURL": trace if "://" in trace else "",
+    }
+    if resolved:
+        document["endsAt"] = rfc3339(now)
+    return document
+
+
+def trace_link(template: str, trace_id: str) -> str:
+    """The link to a trace, or its bare id where there is no template, or "" where there is no trace."""
+    return template.replace("{trace_id}", trace_id) if template and trace_id else trace_id

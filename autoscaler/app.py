@@ -1,0 +1,178 @@
+"""The controller program: the only place here that names adapters."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from autoscaler.actuators.dry_run import DryRun
+from autoscaler.alerts import Alertmanager, Alerts
+from autoscaler.controller import Controller, WorkloadController
+from autoscaler.leadership import Always
+from autoscaler.model import Policy
+from autoscaler.ports import Actuator, AlertSink, Leadership, Replica, Signal
+from autoscaler.recorder import Recorder
+from autoscaler.settings import ControllerSettings, WorkloadSettings, policy_of
+from autoscaler.signals.consumers import ConsumersSignal
+from autoscaler.signals.depth import DepthSignal
+from autoscaler.signals.rabbitmq import ManagementSignal
+from autoscaler.watchers import Watchers
+from jobs.adapters import choose
+from jobs.catalogue import Catalogue
+from jobs.clock import SystemClock
+from jobs.errors import SettingsError
+from telemetry import eventloop, logs
+from telemetry.probes import Probes
+
+_log = logs.get("autoscaler")
+
+# A consumer's own drain, and what it needs to end.
+_DRAIN_SECONDS = 30.0
+
+
+def workloads_of(settings: ControllerSettings, catalogue: Catalogue) -> dict[str, WorkloadSettings]:
+    """By name. Raises SettingsError for a queue that no contract has, or one in two workloads."""
+    known = catalogue.topology().queues
+    workloads = settings.workloads or (WorkloadSettings(name="consumer", queues=known),)
+    taken: dict[str, str] = {}
+    for workload in workloads:
+        for queue in workload.queues:
+            if queue not in known:
+                raise SettingsError(
+                    f"HEADRACE_WORKLOADS: {workload.name} names queue {queue!r}; the contracts have: {', '.join(known)}"
+                )
+            if queue in taken:
+                raise SettingsError(
+                    f"HEADRACE_WORKLOADS: queue {queue!r} is in {taken[queue]} and in {workload.name}; name it once"
+                )
+            taken[queue] = workload.name
+    return {workload.name: workload for workload in workloads}
+
+
+class ControllerApp:
+    """One process that scales some workloads."""
+
+    def __init__(self, settings: ControllerSettings, catalogue: Catalogue) -> None:
+        self._settings = settings
+        self._clock = SystemClock()
+        self._workloads = workloads_of(settings, catalogue)
+        self._policies = {name: policy_of(of.policy) for name, of in self._workloads.items()}
+        self._queues = {name: of.queues for name, of in self._workloads.items()}
+        self._catalogue = catalogue
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Run until SIGTERM or SIGINT. A second signal ends the process at once."""
+        self._listen_to_signals()
+        settings, clock = self._settings, self._clock
+        actuator, leadership = self._outside()
+        consumers = ConsumersSignal(self._replicas_of(actuator), clock, settings.signal_timeout)
+        watchers = Watchers(self._signals(consumers), [q for of in self._queues.values() for q in of], clock, settings.interval)
+        recorder, alerts = Recorder(choose.journal(settings, clock)), Alerts(self._sinks(), clock)
+        controller = Controller(
+            [self._workload(name, watchers, actuator, recorder, alerts, consumers) for name in self._workloads],
+            watchers,
+            leadership,
+            clock,
+            settings.interval,
+        )
+        probes = Probes(settings.controller_host, settings.controller_port, list, lambda: self._not_ready(actuator), {})
+        probes.open()
+        await actuator.open()
+        for opened in (recorder, watchers, leadership):
+            await opened.open()
+        background = [asyncio.create_task(controller.run()), asyncio.create_task(eventloop.watch())]
+        _log.info("controlling", workloads={name: list(of) for name, of in self._queues.items()}, dry_run=settings.dry_run)
+        stopping = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({stopping, *background}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (stopping, *background):
+            task.cancel()
+        ended = await asyncio.gather(*background, return_exceptions=True)
+        for part in (leadership, watchers, recorder, alerts, actuator, probes):  # the lead first: another one may take over
+            await part.close()
+        _log.info("stopped")
+        for result in ended:
+            if isinstance(result, Exception):
+                raise result
+
+    def _workload(
+        self, name: str, watchers: Watchers, actuator: Actuator, recorder: Recorder, alerts: Alerts, consumers: ConsumersSignal
+    ) -> WorkloadController:
+        policies: Mapping[str, Policy] = dict.fromkeys(self._queues[name], self._policies[name])
+        return WorkloadController(
+            name,
+            policies,
+            watchers,
+            actuator,
+            recorder,
+            alerts,
+            consumers.idlest,
+            self._clock,
+            dry_run=self._settings.dry_run,
+            trace_url=self._settings.trace_url,
+        )
+
+    def _outside(self) -> tuple[Actuator, Leadership]:
+        settings = self._settings
+        real: Actuator
+        from autoscaler.actuators.processes import Processes
+
+        real, leadership = Processes(self._queues, Path(settings.registry), drain=_DRAIN_SECONDS, clock=self._clock), Always()
+        return (DryRun(real) if settings.dry_run else real), leadership
+
+    def _signals(self, consumers: ConsumersSignal) -> list[Signal]:
+        """The broker's depths first: they are true at the moment of asking. The management API's figures are 5 s old."""
+        settings, clock = self._settings, self._clock
+        broker = choose.broker(settings, self._catalogue.topology(), clock)
+        signals: list[Signal] = [DepthSignal(broker, clock, settings.signal_timeout), consumers]
+        if settings.management_url.get_secret_value():
+            vhost = unquote(urlsplit(settings.broker.get_secret_value()).path[1:]) or "/"
+            signals.append(ManagementSignal(settings.management_url.get_secret_value, vhost, clock, settings.signal_timeout))
+        return signals
+
+    def _sinks(self) -> list[AlertSink]:
+        url = self._settings.alert_url.get_secret_value()
+        return [Alertmanager(url, self._settings.trace_url, self._clock)] if url else []
+
+    def _replicas_of(self, actuator: Actuator) -> Replicas:
+        return Replicas(actuator, {queue: name for name, queues in self._queues.items() for queue in queues})
+
+    def _not_ready(self, actuator: Actuator) -> list[str]:
+        """With processes of our own we are ready when they are; pods have probes of their own."""
+        reasons = []
+        for name, policy in self._policies.items():
+            workload = actuator.seen(name)
+            if workload is None:
+                reasons.append(f"{name}: nothing is known of it")
+            elif self._settings.actuator == "processes" and not self._settings.dry_run and not _enough(workload.replicas, policy):
+                reasons.append(f"{name}: its first consumers are not ready yet")
+        return reasons
+
+    def _listen_to_signals(self) -> None:
+        def stop() -> None:
+            if self._stop.is_set():
+                os._exit(1)
+            self._stop.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop)
+
+
+class Replicas:
+    """The replicas that consume a queue, as the actuator sees them now."""
+
+    def __init__(self, actuator: Actuator, workload_of: Mapping[str, str]) -> None:
+        self._actuator = actuator
+        self._workload_of = workload_of
+
+    def __call__(self, queue: str) -> Sequence[Replica]:
+        workload = self._actuator.seen(self._workload_of[queue])
+        return () if workload is None else workload.replicas
+
+
+def _enough(replicas: Sequence[Replica], policy: Policy) -> bool:
+    return sum(replica.ready for replica in replicas) >= policy.min_replicas

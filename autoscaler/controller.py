@@ -1,0 +1,156 @@
+"""The controller: for each workload, again and again, observe, decide, act, record."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+import orjson
+
+from autoscaler import state as states
+from autoscaler.alerts import Alerts
+from autoscaler.decide import decide
+from autoscaler.model import Policy
+from autoscaler.ports import Actuator, Leadership, Replica, Workload
+from autoscaler.recorder import Recorder
+from autoscaler.records import Verdict, measure, record_of
+from autoscaler.state import State
+from autoscaler.watchers import Watchers
+from jobs.clock import Clock
+from jobs.errors import ActuatorError, StoreUnavailable
+from telemetry import logs, metrics
+
+_log = logs.get("autoscaler.controller")
+
+
+class WorkloadController:
+    """One workload. policies: by queue. idlest: orders replicas by how little they would lose."""
+
+    def __init__(
+        self,
+        name: str,
+        policies: Mapping[str, Policy],
+        watchers: Watchers,
+        actuator: Actuator,
+        recorder: Recorder,
+        alerts: Alerts,
+        idlest: Callable[[Sequence[Replica]], list[str]],
+        clock: Clock,
+        *,
+        dry_run: bool,
+        trace_url: str,
+    ) -> None:
+        self.name = name
+        self._policies = policies
+        self._watchers = watchers
+        self._actuator = actuator
+        self._recorder = recorder
+        self._alerts = alerts
+        self._idlest = idlest
+        self._clock = clock
+        self._dry_run = dry_run
+        self._trace_url = trace_url
+        self._states: dict[str, State] = {}
+        self._complained = ""
+
+    async def begin(self) -> None:
+        """Take the lead: what was learned before is found again, and without it nothing is taken away at first."""
+        for queue, policy in self._policies.items():
+            self._states[queue] = await self._found(queue, policy)
+
+    async def step(self) -> None:
+        """One round."""
+        workload = self._actuator.seen(self.name)
+        if workload is None:
+            self._complain("the workload is not there, or nothing is known of it")
+            return
+        verdicts = [self._decided(queue, workload) for queue in self._policies]
+        leader = max(verdicts, key=lambda verdict: verdict.decision.replicas)
+        error = await self._act(workload, leader)
+        self._record(workload, verdicts, leader, error)
+
+    def _decided(self, queue: str, workload: Workload) -> Verdict:
+        seen = self._watchers.observation(queue, workload)
+        began = self._clock.steady()
+        decision, self._states[queue] = decide(self._policies[queue], self._states[queue], seen, began)
+        metrics.DECISION_SECONDS.observe(self._clock.steady() - began)
+        return Verdict(queue, seen, decision)
+
+    async def _act(self, workload: Workload, verdict: Verdict) -> str:
+        """Why it could not be done, or ""."""
+        wanted = verdict.decision.replicas
+        if wanted == workload.asked:
+            return ""
+        try:
+            await self._actuator.scale(self.name, wanted, self._idlest(workload.replicas), verdict.decision.text)
+        except ActuatorError as error:
+            metrics.SCALE_ERRORS.labels(self.name).inc()
+            self._complain(str(error))
+            return str(error)
+        self._complain("")
+        return ""
+
+    def _record(self, workload: Workload, verdicts: Sequence[Verdict], leader: Verdict, error: str) -> None:
+        now, wanted = self._clock.steady(), leader.decision.replicas
+        scaled = wanted if wanted != workload.asked and not error else None
+        for verdict in verdicts:
+            measure(workload, wanted, verdict)
+            self._alerts.update(self.name, verdict.queue, verdict.decision.alerts)
+            record = record_of(verdict, workload, now, scaled=scaled, dry_run=self._dry_run, error=error, trace_url=self._trace_url)
+            self._recorder.note(record, orjson.dumps(states.saved(self._states[verdict.queue], now)).decode())
+
+    async def _found(self, queue: str, policy: Policy) -> State:
+        now = self._clock.steady()
+        try:
+            kept = await self._recorder.recall(queue)
+            if kept is not None:
+                return states.restored(orjson.loads(kept[0]), now, kept[1])
+        except (StoreUnavailable, KeyError, TypeError, ValueError) as error:
+            _log.warning("what was learned before is not found; starting anew", queue=queue, why=f"{type(error).__name__}: {error}")
+        return states.fresh(now, policy.down_window)
+
+    def _complain(self, why: str) -> None:
+        if why and why != self._complained:
+            _log.error("cannot scale", workload=self.name, why=why)
+        self._complained = why
+
+
+class Controller:
+    """All workloads, each in a loop of its own, as long as this controller has the lead."""
+
+    def __init__(
+        self, workloads: Sequence[WorkloadController], watchers: Watchers, leadership: Leadership, clock: Clock, interval: float
+    ) -> None:
+        """interval: seconds between two rounds of one workload."""
+        self._workloads = workloads
+        self._watchers = watchers
+        self._leadership = leadership
+        self._clock = clock
+        self._interval = interval
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await asyncio.gather(*(self._loop(workload) for workload in self._workloads))
+
+    async def _loop(self, workload: WorkloadController) -> None:
+        led = False
+        while True:
+            leads = self._leadership.leading
+            metrics.LEADING.set(leads)
+            if leads and not led:
+                await workload.begin()
+            led = leads
+            if leads:
+                began = self._clock.steady()
+                await workload.step()
+                metrics.TICK_SECONDS.observe(self._clock.steady() - began)
+            await self._next_look()
+
+    async def _next_look(self) -> None:
+        """Right after the broker was asked for its depths, so that a decision is about this moment; or when it is time."""
+        self._watchers.looked.clear()
+        try:
+            async with asyncio.timeout(self._interval):
+                await self._watchers.looked.wait()
+        except TimeoutError:
+            return

@@ -1,0 +1,69 @@
+"""A verdict as it is measured and written down."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from autoscaler.alerts import trace_link
+from autoscaler.model import UNKNOWN, Decision, Observation, Unknown
+from autoscaler.ports import Workload
+from autoscaler.watchers import ages
+from jobs.journal import AlertRecord, ScalingRecord
+from telemetry import metrics
+
+
+class Verdict(NamedTuple):
+    """What was seen of one queue, and decided about it."""
+
+    queue: str
+    seen: Observation
+    decision: Decision
+
+
+def record_of(
+    verdict: Verdict, workload: Workload, now: float, *, scaled: int | None, dry_run: bool, error: str, trace_url: str
+) -> ScalingRecord:
+    """The journal's record. now: monotonic seconds. scaled: what the workload was set to in this round, or None."""
+    queue, seen, decision = verdict
+    return ScalingRecord(
+        queue=queue,
+        workload=workload.name,
+        at=seen.wall,
+        asked=workload.asked,
+        wanted=decision.replicas,
+        reason=decision.reason.value,
+        text=decision.text,
+        scaled=scaled,
+        running=len(workload.replicas),
+        ready=ready_of(workload),
+        backlog=_known(decision.backlog),
+        arrival_rate=_known(decision.arrival_rate),
+        service_rate=_known(decision.service_rate),
+        ages=dict(ages(seen, now)),
+        alerts=tuple(AlertRecord(a.kind.value, a.text, trace_link(trace_url, a.trace_id)) for a in decision.alerts),
+        dry_run=dry_run,
+        error=error,
+    )
+
+
+def measure(workload: Workload, wanted: int, verdict: Verdict) -> None:
+    """Set the metrics of one queue, and of its workload."""
+    queue, _, decision = verdict
+    for kind, replicas in (("wanted", wanted), ("asked", workload.asked), ("ready", ready_of(workload))):
+        metrics.REPLICAS.labels(workload.name, kind).set(replicas)
+    metrics.DECISIONS.labels(queue, decision.reason.value).inc()
+    metrics.BACKLOG.labels(queue).set(_or_nan(decision.backlog))
+    metrics.ARRIVAL_RATE.labels(queue).set(_or_nan(decision.arrival_rate))
+    metrics.SERVICE_RATE.labels(queue).set(_or_nan(decision.service_rate))
+
+
+def ready_of(workload: Workload) -> int:
+    return sum(replica.ready for replica in workload.replicas)
+
+
+def _known(value: float | Unknown) -> float | None:
+    return None if value is UNKNOWN else float(value)
+
+
+def _or_nan(value: float | Unknown) -> float:
+    return float("nan") if value is UNKNOWN else value

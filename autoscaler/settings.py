@@ -1,0 +1,83 @@
+"""The controller's own settings."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from autoscaler.model import Policy
+from autoscaler.schedule import Floor
+from jobs.errors import SettingsError
+from jobs.settings import Settings
+
+_POLICY = {f.name for f in fields(Policy)}
+
+
+class WorkloadSettings(BaseModel):
+    """What scales together: some queues, and one policy for each of them.
+
+    name: a Deployment's, or `statefulset/NAME`. policy: fields of Policy that differ from its defaults; `floors` is a list of
+    {cron, replicas, zone}.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    queues: tuple[str, ...] = Field(min_length=1)
+    policy: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("policy")
+    @classmethod
+    def _known(cls, value: dict[str, Any]) -> dict[str, Any]:
+        policy_of(value)
+        return value
+
+
+def policy_of(given: dict[str, Any]) -> Policy:
+    """The policy with these fields. Raises ValueError that names the field, its value and what is allowed."""
+    unknown = given.keys() - _POLICY
+    if unknown:
+        raise ValueError(f"policy: there is no field {sorted(unknown)[0]!r}; there are: {', '.join(sorted(_POLICY))}")
+    try:
+        floors = tuple(Floor(**floor) for floor in given.get("floors", ()))
+        return Policy(**{**given, "floors": floors})
+    except (SettingsError, TypeError) as error:
+        raise ValueError(str(error)) from None
+
+
+class ControllerSettings(Settings):
+    """What the controller needs besides the shared settings. Durations are seconds."""
+
+    workloads: tuple[WorkloadSettings, ...] = Field(
+        (),
+        description="What is scaled, as JSON: `[{name, queues, policy}]`; empty is one workload `consumer` with all queues.",
+    )
+    actuator: Literal["processes", "kubernetes"] = Field(
+        "processes", description="What starts consumers: this machine's processes, or a Kubernetes namespace."
+    )
+    dry_run: bool = Field(False, description="Decide, record, alert, and scale nothing.")
+    interval: float = Field(2.0, ge=0.1, le=300, description="How often each queue is decided about.")
+    signal_timeout: float = Field(1.5, gt=0, le=60, description="How long one source of figures may take.")
+    management_url: SecretStr = Field(
+        SecretStr(""),
+        description="RabbitMQ's management API, `http://user:password@host:15672`; empty: depths are asked over AMQP alone.",
+    )
+    namespace: str = Field("", description="The Kubernetes namespace; empty is the one that the controller runs in.")
+    lease: str = Field("headrace-controller", description="The Lease by which controllers agree on which one acts.")
+    trace_url: str = Field("", description="A link to a trace, with `{trace_id}` in it, for alerts.")
+    alert_url: SecretStr = Field(
+        SecretStr(""),
+        description="Where alerts are posted in Alertmanager's v2 format, such as `http://alertmanager:9093/api/v2/alerts`.",
+    )
+    registry: str = Field(".headrace/consumers", description="The folder in which local consumer processes are noted.")
+    controller_host: str = Field("127.0.0.1", description="The address of the controller's probes and metrics.")
+    controller_port: int = Field(8082, ge=0, le=65_535, description="Their port; 0 is any free one, which is logged.")
+
+    @field_validator("trace_url")
+    @classmethod
+    def _template(cls, value: str) -> str:
+        if value and "{trace_id}" not in value:
+            raise ValueError("write {trace_id} where the id goes, as in https://tempo.example/trace/{trace_id}")
+        return value

@@ -1,0 +1,1 @@
+"""Sources of figures: each fills the `Signal` port."""

@@ -1,0 +1,107 @@
+"""The signals, each looked at in a loop of its own, and what they saw last: a slow one delays no decision, it only grows old."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+
+from autoscaler.model import UNKNOWN, Figure, Observation, Pause, Unknown
+from autoscaler.ports import Sighting, Signal, Workload
+from jobs.clock import Clock
+from jobs.errors import SignalError
+from telemetry import logs, metrics
+
+_log = logs.get("autoscaler.signals")
+
+# Counters of two sources have two zeros: whoever told one first is the only one who is asked for it.
+_COUNTERS = frozenset({"published", "completed", "busy_seconds"})
+_FIGURES = tuple(f.name for f in fields(Observation) if f.default is UNKNOWN and f.name not in ("running", "ready"))
+
+
+class Watchers:
+    """signals: the earlier ones are preferred where two tell the same figure."""
+
+    def __init__(self, signals: Sequence[Signal], queues: Sequence[str], clock: Clock, interval: float) -> None:
+        """interval: seconds between two looks."""
+        self._signals = signals
+        self._queues = queues
+        self._clock = clock
+        self._interval = interval
+        self._seen: dict[str, dict[str, Sighting]] = {signal.name: {} for signal in signals}
+        self._owner: dict[tuple[str, str], str] = {}
+        self._complained = {signal.name: "" for signal in signals}
+        self._tasks: list[asyncio.Task[None]] = []
+        self.looked = asyncio.Event()  # set after each look of the first signal; whoever waits for the next one clears it
+
+    async def open(self) -> None:
+        for signal in self._signals:
+            await signal.open()
+            self._tasks.append(asyncio.create_task(self._watch(signal)))
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for signal in self._signals:
+            await signal.close()
+
+    def observation(self, queue: str, workload: Workload) -> Observation:
+        """Everything that is known of a queue now."""
+        figures: dict[str, Figure | Unknown] = {name: self._figure(queue, name) for name in _FIGURES}
+        ready = sum(replica.ready for replica in workload.replicas)
+        traces = (self._seen[s.name][queue].slow_trace for s in self._signals if queue in self._seen[s.name])
+        return Observation(
+            wall=self._clock.wall(),
+            asked=workload.asked,
+            running=Figure(len(workload.replicas), workload.at),
+            ready=Figure(ready, workload.at),
+            slow_trace=next((trace for trace in traces if trace), ""),
+            pause=Pause(workload.pause),
+            unschedulable=workload.unschedulable,
+            **figures,
+        )
+
+    def _figure(self, queue: str, name: str) -> Figure | Unknown:
+        for signal in self._signals:
+            sighting = self._seen[signal.name].get(queue)
+            if sighting is None or name not in sighting.figures:
+                continue
+            if name in _COUNTERS and self._owner.setdefault((queue, name), signal.name) != signal.name:
+                continue
+            return sighting.figures[name]
+        return UNKNOWN
+
+    async def _watch(self, signal: Signal) -> None:
+        last = self._clock.steady()
+        while True:
+            began = self._clock.steady()
+            try:
+                seen = await signal.look(self._queues)
+                self._seen[signal.name].update(seen)
+                last = began
+                self._complain(signal.name, "")
+            except SignalError as error:
+                metrics.SIGNAL_ERRORS.labels(signal.name).inc()
+                self._complain(signal.name, str(error))
+            metrics.SIGNAL_AGE.labels(signal.name).set(self._clock.steady() - last)
+            if signal is self._signals[0]:
+                self.looked.set()
+            took = self._clock.steady() - began
+            await asyncio.sleep(max(0.05, self._interval * random.uniform(0.9, 1.1) - took))
+
+    def _complain(self, name: str, why: str) -> None:
+        """Say it when it changes, not at every look."""
+        if why != self._complained[name]:
+            self._complained[name] = why
+            if why:
+                _log.warning("a signal sees nothing", signal=name, why=why)
+            else:
+                _log.info("a signal sees again", signal=name)
+
+
+def ages(observation: Observation, now: float) -> Mapping[str, float]:
+    """Seconds since each known figure was true."""
+    known = ((f.name, getattr(observation, f.name)) for f in fields(observation))
+    return {name: round(now - figure.at, 2) for name, figure in known if isinstance(figure, Figure)}

@@ -1,0 +1,68 @@
+"""What a queue's runtime counts of itself for the controller."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from jobs.figures import RECENT_SECONDS, QueueFigures
+
+# A quantile of so many is good to a few per cent; more would cost memory and tell nothing.
+_MOST_RECENT = 1000
+
+
+class _Ended(NamedTuple):
+    at: float
+    wait: float
+    handler: float
+    trace: str
+
+
+class Tally:
+    """Times are steady seconds. A run is begun and ended; a delivery is settled."""
+
+    def __init__(self) -> None:
+        self.settled = 0
+        self._busy = 0.0
+        self._running = 0
+        self._started_sum = 0.0  # of those that run: their seconds so far are running * now - this
+        self._recent: deque[_Ended] = deque(maxlen=_MOST_RECENT)
+
+    def begin(self, now: float) -> None:
+        self._running += 1
+        self._started_sum += now
+
+    def end(self, began: float, now: float, wait: float, trace: str) -> None:
+        """wait: seconds from acceptance to the run."""
+        self._running -= 1
+        self._started_sum -= began
+        self._busy += now - began
+        self._recent.append(_Ended(now, wait, now - began, trace))
+
+    def figures(self, held: int, now: float) -> QueueFigures:
+        while self._recent and self._recent[0].at < now - RECENT_SECONDS:
+            self._recent.popleft()
+        busy = self._busy + max(0.0, self._running * now - self._started_sum)
+        if not self._recent:
+            return QueueFigures(self._running, held, self.settled, busy)
+        waits, handlers = [e.wait for e in self._recent], [e.handler for e in self._recent]
+        slow = max(self._recent, key=lambda e: e.wait + e.handler)
+        return QueueFigures(
+            self._running,
+            held,
+            self.settled,
+            busy,
+            len(self._recent),
+            sum(waits) / len(waits),
+            _p95(waits),
+            sum(handlers) / len(handlers),
+            _p95(handlers),
+            slow.wait + slow.handler,
+            slow.trace,
+        )
+
+
+def _p95(values: Sequence[float]) -> float:
+    """The nearest-rank quantile."""
+    return sorted(values)[min(int(0.95 * len(values)), len(values) - 1)]

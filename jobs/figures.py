@@ -1,0 +1,49 @@
+"""What a consumer tells the controller of itself, at `/figures` beside its metrics: small, so that many can be asked every tick."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+# Means and quantiles are of the deliveries that ended within the last half minute.
+RECENT_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class QueueFigures:
+    """One queue, in one process.
+
+    in_flight, held: jobs in handlers, and taken from the broker without being settled.
+    settled: deliveries ever that ended here, in whatever way but handed back. busy_seconds: ever spent in handlers, those that
+    run now included. recent: jobs that the four latencies (seconds) are of; with none of them they are 0 and say nothing.
+    slow_seconds, slow_trace: of the slowest of them, waiting included.
+    """
+
+    in_flight: int = 0
+    held: int = 0
+    settled: int = 0
+    busy_seconds: float = 0.0
+    recent: int = 0
+    wait_mean: float = 0.0
+    wait_p95: float = 0.0
+    handler_mean: float = 0.0
+    handler_p95: float = 0.0
+    slow_seconds: float = 0.0
+    slow_trace: str = ""
+
+
+def to_plain(figures: dict[str, QueueFigures]) -> dict[str, Any]:
+    """As JSON values, by queue."""
+    return {queue: asdict(of) for queue, of in figures.items()}
+
+
+def from_plain(plain: Any) -> dict[str, QueueFigures]:
+    """Raises TypeError or ValueError for what `to_plain` did not make. Fields of a newer version are passed over."""
+    known = QueueFigures.__dataclass_fields__
+    found = {}
+    for queue, fields in plain.items():
+        values = {name: value for name, value in fields.items() if name in known}
+        if any(isinstance(value, str) != (name == "slow_trace") for name, value in values.items()):
+            raise ValueError(f"figures of {queue!r}: {values!r}")
+        found[queue] = QueueFigures(**values)
+    return found
