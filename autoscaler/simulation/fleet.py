@@ -77,7 +77,7 @@ class Fleet:
             heappush(self._starting, begins + self._rng.uniform(*self._world.startup))
 
     def _stop(self, count: int, now: float) -> None:
-        """Those that are not ready go first, as a ReplicaSet does, the last to be ready before all; then ready ones, evenly busy."""
+        """Those that are not ready go first, as a ReplicaSet does, the latest before the others; then ready ones, evenly busy."""
         if count <= 0:
             return
         unready = min(count, len(self._starting))

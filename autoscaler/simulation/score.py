@@ -57,12 +57,13 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Where the jobs of a run are at its end: arrived = completed + waiting + in_flight."""
+    """Where the jobs of a run are at its end: arrived = completed + waiting + in_flight. mean_wait_s: as p50."""
 
     arrived: int
     completed: int
     waiting: int
     in_flight: int
+    mean_wait_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +130,13 @@ class Recorder:
             returned=plant.fleet.returned,
             drain_s=(drained_at - self._peak_at) * dt,
         )
-        totals = Totals(plant.arrived, plant.completed, plant.queue.jobs, plant.fleet.in_flight)
+        totals = Totals(plant.arrived, plant.completed, plant.queue.jobs, plant.fleet.in_flight, _mean(waits) * dt)
         return Run(score, Series(*zip(*self._points, strict=True)) if self._points else Series((), (), (), (), ()), totals)
 
 
 def _added(some: Mapping[int, int], more: Mapping[int, int]) -> dict[int, int]:
     return {key: some.get(key, 0) + more.get(key, 0) for key in some.keys() | more.keys()}
+
+
+def _mean(counts: Mapping[int, int]) -> float:
+    return sum(value * count for value, count in counts.items()) / (sum(counts.values()) or 1)
