@@ -43,7 +43,7 @@ def simulate(
     scaler: a new one, since it remembers. seed: of start-up times and of when single jobs end. trace: a name for the score.
     """
     plant = Plant(world, Timeline(faults), Random(seed))
-    recorder = Recorder(plant, world, len(arrivals) * world.steps_per_second)
+    recorder = Recorder(plant, world, len(arrivals) * world.steps_per_second, sum(arrivals) / max(1, len(arrivals)))
     ask_at = 0.0
     for step, arrived in enumerate(spread(arrivals, world.steps_per_second)):
         now = step / world.steps_per_second
@@ -52,5 +52,5 @@ def simulate(
             plant.fleet.ask(scaler.ask(plant.observe(step, now), now), now)
             ask_at += scaler.interval
         plant.work(step, now, arrived)
-        recorder.after(step, arrivals[step // world.steps_per_second])
+        recorder.after(step)
     return recorder.run(trace, scaler.name)

@@ -23,8 +23,8 @@ class Score:
     scale_actions: changes of the number asked for.
     max_backlog: the most jobs that waited or were in handlers at a time.
     returned: jobs given back by replicas that were stopped and had not finished them in time.
-    drain_s: from the moment when most jobs waited, until those that wait are fewer than 1 s of arrivals (or than 1 job, where
-    fewer arrive); 0 where there never were more; until the end of the run where it did not come to that.
+    drain_s: from the moment when most jobs waited, until fewer wait than arrive in 1 s, by the mean of the whole run (or fewer
+    than 1 job, where fewer arrive); 0 where there never were more; until the end of the run where it did not come to that.
     """
 
     trace: str
@@ -76,9 +76,10 @@ class Run:
 
 
 class Recorder:
-    """Watches a plant, step by step. steps: how many there will be."""
+    """Watches a plant, step by step. steps: how many there will be. rate: mean arrivals of the run, jobs/s."""
 
-    def __init__(self, plant: Plant, world: World, steps: int) -> None:
+    def __init__(self, plant: Plant, world: World, steps: int, rate: float) -> None:
+        self._few = max(1.0, rate)  # fewer jobs waiting are no backlog
         self._plant, self._world = plant, world
         self._stretch = max(1, -(-steps // _POINTS))
         self._late_after = round(world.objective / world.dt, 6)  # steps
@@ -88,8 +89,8 @@ class Recorder:
         self._arrived = self._backlog = self._asked = self._ready = 0  # of the stretch
         self._points: list[tuple[float, float, int, int, int]] = []
 
-    def after(self, step: int, rate: float) -> None:
-        """Look at the plant after this step. rate: arrivals, jobs/s."""
+    def after(self, step: int) -> None:
+        """Look at the plant after this step."""
         plant, fleet = self._plant, self._plant.fleet
         waiting = plant.queue.jobs
         self._steps = step + 1
@@ -98,7 +99,7 @@ class Recorder:
             self._late += plant.queue.oldest(step) > self._late_after
         if waiting > self._peak:
             self._peak, self._peak_at, self._drained_at = waiting, step, None
-        if self._drained_at is None and waiting < max(1.0, rate):
+        if self._drained_at is None and waiting < self._few:
             self._drained_at = step
         self._backlog = max(self._backlog, waiting + fleet.in_flight)
         self._asked, self._ready = max(self._asked, fleet.asked), max(self._ready, fleet.ready)
