@@ -10,7 +10,7 @@ from typing import Any, Final
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from autoscaler.simulate import Run, Score, Series
 
@@ -71,6 +71,7 @@ def course(runs: Sequence[Run]) -> Figure:
         backlogs[0].set_title("Backlog: jobs waiting and in handlers")
         _label(replicas, "Replicas asked for (thin: ready)", "replicas")
         replicas.set_xlabel(f"time ({unit})")
+        replicas.xaxis.set_major_locator(MaxNLocator(9, steps=[1, 2, 3, 6, 10] if unit == "h" else [1, 2, 5, 10]))
         replicas.set_xlim(0, length / divisor)
         figure.legend(*replicas.get_legend_handles_labels(), loc="outside upper center", ncols=6, frameon=False)
         return figure
@@ -79,11 +80,12 @@ def course(runs: Sequence[Run]) -> Figure:
 def _arrivals(axes: Axes, series: Series, divisor: float) -> None:
     axes.fill_between(_over(series.at, divisor), series.arrivals, step="post", color="#8fa9b8", linewidth=0)
     _label(axes, "Arrivals", "jobs/s")
-    some = sorted(rate for rate in series.arrivals if rate)
-    if some and some[-1] > 30 * some[len(some) // 2]:  # a burst beside which the rest would be a flat line
-        axes.set_yscale("symlog", linthresh=max(1.0, some[len(some) // 2] / 3), linscale=0.3)
-        axes.set_ylim(0, some[-1] * 1.4)
-        _decades(axes, some[-1], 1)
+    some = [rate for rate in series.arrivals if rate] or [0.0]
+    most, mean = max(some), sum(some) / len(some)
+    if most > 20 * mean:  # a burst beside which the rest would be a flat line
+        axes.set_yscale("symlog", linthresh=max(1.0, mean / 6), linscale=0.3)
+        axes.set_ylim(0, most * 1.4)
+        _decades(axes, most, 1)
 
 
 def _backlog(axes: Axes, run: Run, colour: str, divisor: float, most: int) -> None:
