@@ -29,12 +29,13 @@ up: $(VENV)/run.stamp ## run the embedded system until Ctrl-C
 test: $(VENV)/dev.stamp ## all tests whose servers are here; HEADRACE_TEST_REQUIRE=postgres makes a skip a failure
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
 
-check: $(VENV)/dev.stamp ## lint, types, directions of dependency, shell scripts
+check: $(VENV)/dev.stamp ## lint, types, directions of dependency, shell scripts, alert rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/shellcheck .ci/run
+	$(if $(shell command -v promtool),promtool check rules telemetry/rules/headrace.yaml && promtool test rules telemetry/rules/tests.yaml,@echo "promtool is not here: the alert rules are not checked")
 
 format: $(VENV)/dev.stamp ## format the code
 	$(BIN)/ruff check --fix .

@@ -12,6 +12,7 @@ from autoscaler.sweep import Point, score_of
 from cli.policies import Build, build, keda, kpa, oracle, ours, practo
 
 # Seconds within which a backlog is to be gone.
+DEFAULT = "drain_target=5"
 DRAIN_TARGETS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 25.0, 40.0, 60.0, 120.0)
 
 

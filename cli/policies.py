@@ -43,7 +43,8 @@ def keda(mode: Mode = Mode.QUEUE_LENGTH, value: float = 20.0, **more: Any) -> Bu
 
     def make(world: World, _: Sequence[float]) -> Scaler:
         trigger = Trigger(mode=mode, value=value)
-        return KEDA(trigger, minimum=min(1, world.initial), maximum=world.max_replicas, **more)
+        name = "keda" if mode is Mode.QUEUE_LENGTH else "keda-rate"
+        return KEDA(trigger, minimum=min(1, world.initial), maximum=world.max_replicas, name=name, **more)
 
     return make
 

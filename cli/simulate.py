@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -16,13 +16,18 @@ from autoscaler.simulate import Run, Score, simulate
 from autoscaler.simulation import arrivals as make
 from autoscaler.simulation.scenarios import SHAPES, WHOLE, Scenario, pod_hours, scenario, sizing, to_peak
 from autoscaler.simulation.world import World
+from cli import tune as tuning
+from cli.compare import Comparison, compare, show
 from cli.policies import Build, build
 from jobs.errors import SettingsError
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line asks for. None: as the scenario has it. compress: so many times shorter is the trace played."""
+    """What the command line asks for. None: as the scenario has it. compress: so many times shorter is the trace played.
+
+    sweep: also every setting of a search. tune: what a late second costs, in pod-seconds; the first trace is tuned on.
+    """
 
     traces: Sequence[str]
     policies: Sequence[str]
@@ -35,6 +40,8 @@ class Options:
     dt: float | None = None
     compress: int = 1
     seed: int = 0
+    sweep: bool = False
+    tune: float | None = None
 
 
 def run(options: Options) -> None:
@@ -42,18 +49,45 @@ def run(options: Options) -> None:
     console = Console()
     builds = [build(name) for name in options.policies]
     scenarios = [_scenario(name, options) for name in options.traces]
-    sections: list[tuple[Scenario, list[Run]]] = []
+    if options.tune is not None:
+        tuning.show(scenarios[0], scenarios[1:], options.tune, options.seed, console)
+        return
+    sections: list[Compared] = []
     for found in scenarios:
         with console.status(f"{found.name} ..."):
             runs = [_simulated(found, make_scaler, options.seed) for make_scaler in builds]
-        sections.append((found, runs))
+            others = options.policies if options.sweep else ()
+            comparison = compare(found, others, options.seed, knob=options.sweep or len(found.arrivals) <= _SHORT)
+        sections.append(Compared(found, runs, comparison))
         console.print(_table(found, [run.score for run in runs]), "")
+        if options.sweep:
+            show(comparison, console)
         if found.name == "day":
             console.print(_sizing(found))
     if options.out is not None:
         _report(options.out, sections, console)
     if options.as_json:
-        print(json.dumps([asdict(run.score) for _, runs in sections for run in runs]))  # one line, whatever the width
+        print(json.dumps([row for section in sections for row in _rows(section)]))  # one line, whatever the width
+
+
+_SHORT: Final = 20_000  # seconds: turning our knob on a longer trace takes most of a minute, and is done only when asked for
+
+
+class Compared(NamedTuple):
+    """One trace: the runs that were asked for, and ours with its knob turned."""
+
+    scenario: Scenario
+    runs: Sequence[Run]
+    comparison: Comparison
+
+
+def _rows(section: Compared) -> list[dict[str, object]]:
+    """A row for each run; a rival's with our pod-seconds over its own, where we are no later."""
+    ratio = section.comparison.ratio
+    return [
+        asdict(run.score) | ({} if run.score.policy == "ours" else {"ours_at_equal_lateness": ratio(run.score)})
+        for run in section.runs
+    ]
 
 
 def _simulated(found: Scenario, make_scaler: Build, seed: int) -> Run:
@@ -131,12 +165,12 @@ def _sizing(found: Scenario) -> Table:
     return table
 
 
-def _report(out: Path, sections: Sequence[tuple[Scenario, Sequence[Run]]], console: Console) -> None:
+def _report(out: Path, sections: Sequence[Compared], console: Console) -> None:
     try:
         from cli.report import Section, write
     except ModuleNotFoundError as error:
         if error.name != "matplotlib":
             raise
         raise SettingsError("--out draws with matplotlib, which is not installed: pip install 'headrace[report]'") from None
-    files = write(out, [Section(found.name, found.world, runs) for found, runs in sections])
+    files = write(out, [Section(s.scenario.name, s.scenario.world, s.runs, s.comparison.points()) for s in sections])
     console.print("written:", *(str(file) for file in files), soft_wrap=True, highlight=False)
