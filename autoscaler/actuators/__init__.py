@@ -1,0 +1,1 @@
+"""What fills the Actuator port: one package or file for each place that replicas run in."""
