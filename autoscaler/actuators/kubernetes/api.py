@@ -20,6 +20,8 @@ Json = dict[str, Any]
 
 _METHODS: Final = {"get": "GET", "list": "GET", "watch": "GET", "create": "POST", "update": "PUT", "patch": "PATCH"}
 _CONNECT_TIMEOUT = 3.0  # seconds
+# aiohttp does not wait for the TLS farewell of requests that were cancelled; the loop must not close before.
+_FAREWELL = 0.1
 # A watch whose server neither tells anything nor ends it in time is given up so many seconds later.
 _WATCH_GRACE = 5.0
 
@@ -59,6 +61,7 @@ class Api:
 
     async def close(self) -> None:
         await self._client.close()
+        await asyncio.sleep(_FAREWELL)
 
     async def call(
         self,
@@ -99,7 +102,7 @@ class Api:
             raise _no_answer("watch", of, "", error) from error
         finally:
             if answer is not None:
-                answer.response.close()
+                _end(answer)
 
     async def _send(
         self, verb: str, of: Resource, name: str, body: Json | None, query: Mapping[str, str] | None, limit: aiohttp.ClientTimeout
@@ -130,7 +133,15 @@ async def _whole(answer: RESTResponse) -> bytes:
     try:
         return bytes(await answer.read())
     finally:
-        answer.response.close() if answer.data is None else answer.response.release()
+        _end(answer)
+
+
+def _end(answer: RESTResponse) -> None:
+    """A connection whose answer was not read to its end is cut off: a TLS farewell would outlive `close()`."""
+    connection = answer.response.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
+    answer.response.close()
 
 
 def _object(content: bytes) -> Json:
