@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -85,8 +85,8 @@ class Api:
             raise await self._refused(verb, of, name, answer, content)
         return _object(content)
 
-    async def watch(self, of: Resource, query: Mapping[str, str], seconds: int) -> AsyncIterator[Json]:
-        """First an empty object, when it is accepted; then events as they come; ends after `seconds`. Raises ApiFailure."""
+    async def watch(self, of: Resource, query: Mapping[str, str], seconds: int) -> AsyncGenerator[Json, None]:
+        """Events as they come; ends after `seconds`. Raises ApiFailure."""
         limit = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT, sock_read=seconds + _WATCH_GRACE)
         asked = {**query, "watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
         answer = None
@@ -95,7 +95,6 @@ class Api:
                 answer = await self._send("watch", of, "", None, asked, limit)
             if answer.status >= 300:
                 raise await self._refused("watch", of, "", answer, await _whole(answer))
-            yield {}
             async for line in answer.response.content:
                 yield _event(_object(line))
         except (aiohttp.ClientError, OSError, ValueError, TimeoutError, ConfigException) as error:

@@ -12,6 +12,8 @@ from autoscaler.actuators.kubernetes.watch import Watch
 from autoscaler.ports import Workload
 from jobs.clock import Clock
 
+# A StatefulSet makes a pod within a second; in so many it could have made all that it may.
+_SHORT_FOR = 5.0
 PODS = Resource("", "v1", "pods")
 
 
@@ -29,6 +31,7 @@ class Followed:
         self._selector = ""
         self._tasks: list[asyncio.Task[None]] = []
         self._written: Target | None = None
+        self._short_since: float | None = None
         self.known = asyncio.Event()  # the workload was looked for, and its pods, if there is one
 
     def begin(self) -> None:
@@ -67,14 +70,26 @@ class Followed:
         if now is None or pods is None or not pods.listed:
             return None
         mine = self.pods
+        failure = now.failure or self._too_few(now.asked, mine)
         return Workload(
             name=self._name,
             asked=now.asked,
             replicas=tuple(replica(one, now.port or self._metrics_port) for one in mine),
             at=min(self._workload.at, pods.at),
             pause=now.pause,
-            unschedulable=unschedulable(now.failure, mine),
+            unschedulable=unschedulable(failure, mine),
         )
+
+    def _too_few(self, asked: int, pods: Sequence[Pod]) -> str:
+        """A StatefulSet has no condition that tells of a quota: it has too few pods, of which none is waited for, and stays so."""
+        fine = len(pods) >= asked or not all(one.ready for one in pods) or self.reference.kind != "statefulset"
+        if fine or self.down:
+            self._short_since = None
+            return ""
+        now = self._clock.steady()
+        self._short_since = now if self._short_since is None else self._short_since
+        short = now - self._short_since > _SHORT_FOR
+        return f"{len(pods)} of {asked} pods exist, and no more are made: see the StatefulSet's events, and quotas" if short else ""
 
     def _changed(self) -> None:
         """A workload that is remade may select other pods."""

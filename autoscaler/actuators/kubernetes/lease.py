@@ -86,9 +86,10 @@ class Lease:
                 await self._stand()
                 self._why = ""
             except ApiFailure as error:
-                self._say(str(error))
                 if error.status == 409:  # it was written meanwhile, perhaps by a renewal of ours that got no answer: look at once
                     pause = _CONFLICT_PAUSE
+                else:
+                    self._say(str(error))
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 self._say(f"an answer that is none: {type(error).__name__}: {error}")
             if led != self.leading:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Mapping
+from contextlib import aclosing
 from typing import Generic, TypeVar
 
 from autoscaler.actuators.kubernetes.api import Api, ApiFailure, Json, Resource
@@ -18,6 +19,8 @@ _FIRST_PAUSE, _LAST_PAUSE = 0.2, 5.0
 _LIST_TIMEOUT = 5.0
 # A watch that ends sooner than this was no watch: the next one waits like after an error.
 _SHORTEST = 1.0
+# Seconds of the first watch after an error, so that its bookmark soon tells whether the view is current.
+_PROBE = 3
 
 Kept = TypeVar("Kept")
 
@@ -61,7 +64,7 @@ class Watch(Generic[Kept]):
             began = self._clock.steady()
             reason, gone = await self._once()
             if gone:
-                self._version = ""
+                self._version, pause = "", _FIRST_PAUSE  # a server that can say so can list
             if self.at - began >= _SHORTEST:  # it was of use
                 pause = _FIRST_PAUSE
                 if not reason:
@@ -93,11 +96,15 @@ class Watch(Generic[Kept]):
         self._tell()
 
     async def _stream(self) -> None:
-        seconds = max(1, round(random.uniform(0.8, 1.0) * self._period))
-        async for event in self._api.watch(self._of, {**self._query, "resourceVersion": self._version}, seconds):
-            self._proved()
-            if event:
+        """Being accepted proves nothing: a version that is too old is refused in the first event."""
+        began, seconds = self._clock.steady(), _PROBE if self.down else max(1, round(random.uniform(0.8, 1.0) * self._period))
+        query = {**self._query, "resourceVersion": self._version}
+        async with aclosing(self._api.watch(self._of, query, seconds)) as events:
+            async for event in events:
                 self._take(event["type"], event["object"])
+                self._proved()
+        if self._clock.steady() - began >= _SHORTEST:
+            self._proved()
 
     def _take(self, kind: str, item: Json) -> None:
         self._version = str(item["metadata"]["resourceVersion"])
