@@ -131,6 +131,16 @@ async def test_pods_that_cannot_be_placed_and_a_quota_are_told(namespace: Namesp
         await aside(namespace.kubectl, "delete", "quota", "few")
 
 
+async def test_a_quota_is_told_of_a_stateful_set(namespace: Namespace) -> None:
+    namespace.workload("store", 1, kind="StatefulSet")
+    namespace.kubectl("create", "quota", "few", "--hard=pods=2")
+    async with opened(namespace, "statefulset/store") as actuator:
+        await until(lambda: _ready(actuator, 1, "statefulset/store"))
+        await until(lambda: namespace.get("quota", "few").get("status", {}).get("used"))
+        await actuator.scale("statefulset/store", 3, [], "more")
+        await until(lambda: "2 of 3 pods exist" in _seen(actuator, "statefulset/store").unschedulable)
+
+
 async def test_an_image_that_is_not_there_gives_replicas_that_are_not_ready(namespace: Namespace) -> None:
     namespace.workload("email", 2, image="headrace.invalid/nothing:1")
     async with opened(namespace, "email") as actuator:
