@@ -81,11 +81,11 @@ class Namespace:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """Started, and stopped again, unless it was there."""
-    given = os.environ.get("KUBECONFIG")
+    given, home = os.environ.get("KUBECONFIG"), _home()
     if given:
-        yield Cluster(given, None if _home() is None or not Path(given).is_relative_to(_home() or "") else _SCRIPT)
+        yield Cluster(given, _SCRIPT if home is not None and Path(given).is_relative_to(home) else None)
         return
-    if _home() is None:
+    if home is None:
         missing("kubernetes", "KUBECONFIG is not set, and no cluster was built on this machine")
     ours = "kube-apiserver stopped" in _run(_SCRIPT, "status")
     kubeconfig, path = re.findall(r"=(\S+)", _run(_SCRIPT, "up"))[:2]
