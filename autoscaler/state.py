@@ -23,16 +23,20 @@ class Guard(NamedTuple):
 class State(NamedTuple):
     """Times are monotonic seconds; NEVER is long ago, None is not now.
 
-    backlog: the last known one (jobs). settled_at: from then on replicas may be taken away.
+    settled_at: from then on replicas may be taken away. derived: arrivals come from what has ended and what is still there.
+    backlog, backlog_at: the last known one (jobs), and when it was so. idle_since: nothing has been there since.
+    down_at, step_at: the last time that replicas were taken away, or added.
     """
 
     settled_at: float
     arrivals: Rate = Rate()
+    derived: bool = False
     completions: Rate = Rate()
     service: Service = Service()
     startup: Startup = Startup()
     peaks: Peaks = ()
     backlog: float = 0.0
+    backlog_at: float = NEVER
     blind_since: float | None = None
     idle_since: float | None = None
     down_at: float = NEVER

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from autoscaler.model import UNKNOWN, Figure, Observation, Policy, Seen, Unknown
-from autoscaler.state import State
+from autoscaler.state import NEVER, State
+from autoscaler.window import Rate
 
 
 class View(NamedTuple):
@@ -33,12 +34,28 @@ class View(NamedTuple):
 
 def learn(state: State, seen: Observation, now: float) -> State:
     """The state with what this observation teaches."""
+    arrivals, derived = _arrivals(state, seen)
+    completions = state.completions.next(seen.completed)
+    passed = arrivals.counted_since(state.arrivals) or completions.counted_since(state.completions)
     return state._replace(
-        arrivals=state.arrivals.next(seen.published if seen.published is not UNKNOWN else _published(seen)),
-        completions=state.completions.next(seen.completed),
+        arrivals=arrivals,
+        derived=derived,
+        completions=completions,
         service=state.service.next(seen.completed, seen.busy_seconds),
         startup=state.startup.next(seen.asked, seen.ready, now),
+        idle_since=None if passed else state.idle_since,  # a job that came and went between two looks
     )
+
+
+def _arrivals(state: State, seen: Observation) -> tuple[Rate, bool]:
+    """The rate of arrivals, and whether it is derived. Two counters are never differenced with one another."""
+    derived = seen.published is UNKNOWN
+    published = _published(seen) if derived else seen.published
+    if published is UNKNOWN:
+        derived = state.derived
+    began_anew = derived and seen.completed is not UNKNOWN and seen.completed.value < state.completions.total
+    base = state.arrivals._replace(at=NEVER) if began_anew or derived is not state.derived else state.arrivals
+    return base.next(published, noisy=derived), derived
 
 
 def _published(seen: Observation) -> Seen:
