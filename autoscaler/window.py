@@ -5,7 +5,7 @@ Each is a frozen record and a function that gives the next one. Times are monoto
 
 from __future__ import annotations
 
-from math import exp
+from math import exp, inf
 from typing import NamedTuple
 
 from autoscaler.model import UNKNOWN, Figure, Seen
@@ -28,7 +28,7 @@ class Rate(NamedTuple):
     """The rate of a counter. level: per second. trend: per second, per second. known: two readings have been seen."""
 
     total: float = 0.0
-    at: float = float("-inf")
+    at: float = -inf
     level: float = 0.0
     trend: float = 0.0
     known: bool = False
@@ -42,7 +42,7 @@ class Rate(NamedTuple):
         if seen is UNKNOWN or seen.at <= self.at:
             return self
         delta, passed = seen.value - self.total, seen.at - self.at
-        if self.at == float("-inf") or (delta < 0 and not noisy):
+        if self.at == -inf or (delta < 0 and not noisy):
             return Rate(seen.value, seen.at, self.level, self.trend, self.known)
         sample = delta / passed
         if not self.known:
@@ -58,7 +58,7 @@ class Rate(NamedTuple):
 
     def counted_since(self, before: Rate) -> bool:
         """Whether something was counted since `before`."""
-        return self.total > before.total and before.at != float("-inf")
+        return self.total > before.total and before.at != -inf
 
 
 class Service(NamedTuple):
