@@ -109,6 +109,10 @@ def test_a_little_off_is_no_reason_to_change(asked: int, expected: Reason) -> No
     assert decided(seen(asked), knowing(80))[1] is expected
 
 
+def test_a_little_more_is_not_asked_for() -> None:
+    assert decided(seen(20), knowing(168)) == (20, Reason.STEADY)  # 21 are wanted: within 20 x 1.1
+
+
 def test_steps_up_are_limited() -> None:
     small = replace(POLICY, step_up=2, step_up_replicas=3)
     assert decided(seen(2, 4000), policy=small) == (5, Reason.STEP)
@@ -426,6 +430,12 @@ def test_the_hold_ends_when_work_runs_out() -> None:
     assert state.saturated_until == NEVER
     _, state = decide(POLICY, SATURATED, seen(2, 1), NOW)
     assert state.saturated_until == NOW + 1
+
+
+def test_slack_is_no_work_that_could_prove_anything() -> None:
+    state = knowing(160)._replace(saturated_until=NOW + 1)
+    _, state = decide(replace(POLICY, slack_seconds=0.5), state, seen(20, 80), NOW)  # 160/s x 0.5 s
+    assert state.saturated_until == NEVER
 
 
 def test_a_hold_keeps_no_floor_down_and_no_surplus_up() -> None:
