@@ -120,7 +120,7 @@ class Policy:
         _check("min_replicas", self.min_replicas, 0, 10_000)
         _check("max_replicas", self.max_replicas, 1, 10_000)
         if self.min_replicas > self.max_replicas:
-            raise SettingsError(f"min_replicas={self.min_replicas} is above max_replicas={self.max_replicas}")
+            raise SettingsError(f"policy: min_replicas={self.min_replicas} is above max_replicas={self.max_replicas}")
         _check("concurrency", self.concurrency, 1, 10_000)
         for name, least, most in _BOUNDS:
             _check(name, getattr(self, name), least, most)
@@ -129,6 +129,9 @@ class Policy:
             _check("floors.replicas", floor.replicas, 0, self.max_replicas)
 
 
+_WHOLE: Final = frozenset(
+    {"min_replicas", "max_replicas", "concurrency", "step_up_replicas", "fallback_replicas", "floors.replicas"}
+)
 _BOUNDS: Final = (
     ("service_seconds", 1e-6, 86_400.0),
     ("startup_seconds", 0.0, 3600.0),
@@ -156,6 +159,8 @@ _BOUNDS: Final = (
 def _check(name: str, value: float, least: float, most: float) -> None:
     if not least <= value <= most:  # also what is not a number
         raise SettingsError(f"policy: {name}={value!r} must be from {least:g} to {most:g}")
+    if name in _WHOLE and value != int(value):
+        raise SettingsError(f"policy: {name}={value!r} must be a whole number")
 
 
 class Reason(StrEnum):

@@ -5,7 +5,7 @@ Each is a frozen record and a function that gives the next one. Times are monoto
 
 from __future__ import annotations
 
-from math import exp
+from math import exp, inf
 from typing import NamedTuple
 
 from autoscaler.model import UNKNOWN, Figure, Seen
@@ -28,17 +28,21 @@ class Rate(NamedTuple):
     """The rate of a counter. level: per second. trend: per second, per second. known: two readings have been seen."""
 
     total: float = 0.0
-    at: float = float("-inf")
+    at: float = -inf
     level: float = 0.0
     trend: float = 0.0
     known: bool = False
 
-    def next(self, seen: Seen) -> Rate:
-        """With a new reading. The same reading again, or none, changes nothing; a counter that went back began anew."""
+    def next(self, seen: Seen, *, noisy: bool = False) -> Rate:
+        """With a new reading. The same reading again, or none, changes nothing; a counter that went back began anew.
+
+        noisy: a sum of figures of different ages, which goes back without having begun anew. What it loses it gains soon after,
+        so that both have to count: else a queue in which nothing arrives would seem to have arrivals.
+        """
         if seen is UNKNOWN or seen.at <= self.at:
             return self
         delta, passed = seen.value - self.total, seen.at - self.at
-        if self.at == float("-inf") or delta < 0:
+        if self.at == -inf or (delta < 0 and not noisy):
             return Rate(seen.value, seen.at, self.level, self.trend, self.known)
         sample = delta / passed
         if not self.known:
@@ -50,7 +54,11 @@ class Rate(NamedTuple):
 
     def forecast(self, lead: float) -> float:
         """The rate in `lead` seconds: never below today's, since what falls may rise again before fewer could take it."""
-        return max(self.level, min(self.level + self.trend * lead, self.level * MOST_GROWTH))
+        return max(0.0, self.level, min(self.level + self.trend * lead, self.level * MOST_GROWTH))
+
+    def counted_since(self, before: Rate) -> bool:
+        """Whether something was counted since `before`."""
+        return self.total > before.total and before.at != -inf
 
 
 class Service(NamedTuple):
@@ -71,8 +79,10 @@ class Service(NamedTuple):
         passed = completed.at - self.completed.at
         if passed <= 0 or busy.at <= self.busy.at:
             return self
-        if jobs <= 0 or seconds <= 0:  # nothing ended, or a counter began anew: nothing learned, and nothing forgotten
+        if jobs < 0 or seconds < 0 or jobs == seconds == 0:  # a counter began anew, or nothing ran: nothing learned or forgotten
             return Service(completed, busy, self.jobs, self.seconds)
+        if jobs == 0 or seconds == 0:  # jobs run and none has ended yet, or their time comes later: both count once both are there
+            return self
         keep = exp(-passed / SERVICE_SECONDS)
         return Service(completed, busy, self.jobs * keep + jobs, self.seconds * keep + seconds)
 
@@ -95,6 +105,8 @@ class Startup(NamedTuple):
             return self
         if not self.target:
             return Startup(self.seconds, asked, now) if asked > ready.value else self
+        if asked < self.target and asked <= ready.value:  # given up, not reached
+            return Startup(self.seconds)
         if ready.value >= min(self.target, asked):
             took = now - self.since
             seconds = took if not self.seconds else self.seconds + STARTUP_WEIGHT * (took - self.seconds)
