@@ -26,7 +26,7 @@ class Draft(NamedTuple):
 
 def decide(policy: Policy, state: State, seen: Observation, now: float) -> tuple[Decision, State]:
     """Decide for one queue. now: monotonic seconds."""
-    state = learn(state, seen, now)
+    state = learn(policy, state, seen, now)
     view = view_of(policy, state, seen, now)
     low = max(policy.min_replicas, floor_at(policy.floors, seen.wall))
     peak, peaks = peak_of(state.peaks, view.settled, now, policy.down_window)

@@ -96,7 +96,7 @@ class Policy:
     startup_seconds: float = 5.0  # from asking for a replica to its first job, until it is learned
     drain_target: float = 5.0  # seconds within which a backlog is to be worked off
     slack_seconds: float = 0.5  # a backlog of so many seconds of arrivals is no backlog
-    utilisation: float = 0.8  # how busy replicas are to be
+    utilisation: float = 0.9  # how busy replicas are to be
     tolerance: float = 0.1  # what is wanted may differ by so much from what runs before fewer are asked for
     step_up: float = 100.0  # at most so many times what runs, at once; and always at least `step_up_replicas` more
     step_up_replicas: int = 100  # see step_up

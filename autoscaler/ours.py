@@ -10,7 +10,7 @@ from autoscaler.state import State, fresh
 class Ours:
     """decide() with its state. interval: seconds between two asks. last: the newest decision, for whoever wants its reason."""
 
-    def __init__(self, policy: Policy, *, interval: float = 2.0, name: str = "ours") -> None:
+    def __init__(self, policy: Policy, *, interval: float = 1.0, name: str = "ours") -> None:
         self.name = name
         self.interval = interval
         self.last: Decision | None = None

@@ -65,9 +65,7 @@ class ControllerSettings(Settings):
         description="RabbitMQ's management API, `http://user:password@host:15672`; empty: depths are asked over AMQP alone.",
     )
     namespace: str = Field("", description="The Kubernetes namespace; empty is the one that the controller runs in.")
-    consumer_port: int = Field(
-        8081, ge=1, le=65_535, description="The port of the consumers' probes, where a pod has no annotation."
-    )
+    consumer_port: int = Field(8081, ge=1, le=65_535, description="The port of consumers' probes, where a pod names none.")
     lease: str = Field("headrace-controller", description="The Lease by which controllers agree on which one acts.")
     trace_url: str = Field("", description="A link to a trace, with `{trace_id}` in it, for alerts.")
     alert_url: SecretStr = Field(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from autoscaler.model import UNKNOWN, Figure, Observation, Policy, Seen, Unknown
 from autoscaler.state import NEVER, State
-from autoscaler.window import Rate
+from autoscaler.window import RATE_SECONDS, Rate
 
 
 class View(NamedTuple):
@@ -35,9 +35,12 @@ class View(NamedTuple):
     handler: float | Unknown
 
 
-def learn(state: State, seen: Observation, now: float) -> State:
-    """The state with what this observation teaches."""
-    arrivals, derived = _arrivals(state, seen)
+def learn(policy: Policy, state: State, seen: Observation, now: float) -> State:
+    """The state with what this observation teaches.
+
+    Arrivals are followed as fast as the drain target asks: who may let a backlog stand for a minute need not follow each peak.
+    """
+    arrivals, derived = _arrivals(state, seen, max(RATE_SECONDS, policy.drain_target / 2))
     completions = state.completions.next(seen.completed)
     passed = arrivals.counted_since(state.arrivals) or completions.counted_since(state.completions)
     return state._replace(
@@ -50,7 +53,7 @@ def learn(state: State, seen: Observation, now: float) -> State:
     )
 
 
-def _arrivals(state: State, seen: Observation) -> tuple[Rate, bool]:
+def _arrivals(state: State, seen: Observation, follow: float) -> tuple[Rate, bool]:
     """The rate of arrivals, and whether it is derived. Two counters are never differenced with one another."""
     derived = seen.published is UNKNOWN
     published = _published(seen) if derived else seen.published
@@ -58,7 +61,7 @@ def _arrivals(state: State, seen: Observation) -> tuple[Rate, bool]:
         derived = state.derived
     began_anew = derived and seen.completed is not UNKNOWN and seen.completed.value < state.completions.total
     base = state.arrivals._replace(at=NEVER) if began_anew or derived is not state.derived else state.arrivals
-    return base.next(published, noisy=derived), derived
+    return base.next(published, follow=follow, noisy=derived), derived
 
 
 def _published(seen: Observation) -> Seen:

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from autoscaler.model import UNKNOWN, Figure, Seen
 
-# A rate follows its counter with this time constant. Shorter follows noise; longer is late on a ramp, where the backlog, which is
-# always fresh, makes up for it.
-RATE_SECONDS = 6.0
+# A rate follows its counter with this time constant, unless told otherwise. Shorter follows noise; longer is late on a ramp, where
+# the backlog, which is always fresh, makes up for it.
+RATE_SECONDS = 3.0
 # The slope of a rate is noisier than the rate: it is followed more slowly, and a forecast goes no further than to the double.
 TREND_SECONDS = 20.0
 MOST_GROWTH = 2.0
@@ -33,10 +33,10 @@ class Rate(NamedTuple):
     trend: float = 0.0
     known: bool = False
 
-    def next(self, seen: Seen, *, noisy: bool = False) -> Rate:
+    def next(self, seen: Seen, *, follow: float = RATE_SECONDS, noisy: bool = False) -> Rate:
         """With a new reading. The same reading again, or none, changes nothing; a counter that went back began anew.
 
-        noisy: a sum of figures of different ages, which goes back without having begun anew. What it loses it gains soon after,
+        follow: the time constant, in seconds. noisy: a sum of figures of different ages, which goes back without having begun anew. What it loses it gains soon after,
         so that both have to count: else a queue in which nothing arrives would seem to have arrivals.
         """
         if seen is UNKNOWN or seen.at <= self.at:
@@ -47,7 +47,7 @@ class Rate(NamedTuple):
         sample = delta / passed
         if not self.known:
             return Rate(seen.value, seen.at, sample, 0.0, True)
-        level = self.level + (1.0 - exp(-passed / RATE_SECONDS)) * (sample - self.level)
+        level = self.level + (1.0 - exp(-passed / follow)) * (sample - self.level)
         slope = (level - self.level) / passed
         trend = self.trend + (1.0 - exp(-passed / TREND_SECONDS)) * (slope - self.trend)
         return Rate(seen.value, seen.at, level, trend, True)

@@ -13,7 +13,7 @@ from cli.policies import Build, build, keda, kpa, oracle, ours, practo
 
 # Seconds within which a backlog is to be gone.
 DEFAULT = "drain_target=5"
-DRAIN_TARGETS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 25.0, 40.0, 60.0, 120.0)
+DRAIN_TARGETS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 25.0, 40.0, 60.0, 120.0, 300.0, 600.0)
 
 
 def our_curve(scenario: Scenario, seed: int = 0) -> list[Point]:

@@ -20,7 +20,16 @@ WALL = 1_782_900_000.0  # Wednesday 2026-07-01 10:00 UTC
 
 # A replica does 10 jobs/s when it is busy, 8 jobs/s at 80 %. What waits is to be gone in 10 s: 80 jobs a replica.
 POLICY = Policy(
-    min_replicas=0, max_replicas=50, concurrency=1, service_seconds=0.1, drain_target=10, slack_seconds=0, tolerance=0.1
+    min_replicas=0,
+    max_replicas=50,
+    concurrency=1,
+    service_seconds=0.1,
+    drain_target=10,
+    slack_seconds=0,
+    tolerance=0.1,
+    utilisation=0.8,
+    down_window=30,
+    down_cooldown=5,
 )
 
 FIGURES = (

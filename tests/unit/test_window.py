@@ -6,17 +6,19 @@ from math import exp
 
 import pytest
 
-from autoscaler.model import UNKNOWN, Figure, Observation, Seen
+from autoscaler.model import UNKNOWN, Figure, Observation, Policy, Seen
 from autoscaler.state import State, fresh
 from autoscaler.view import learn
 from autoscaler.window import Rate, Service, Startup, peak_of
+
+POLICY = Policy(drain_target=12.0)  # arrivals are followed within 6 s
 
 
 def rate_of(*readings: tuple[float, float]) -> Rate:
     """The rate after readings of (value, at)."""
     rate = Rate()
     for value, at in readings:
-        rate = rate.next(Figure(value, at))
+        rate = rate.next(Figure(value, at), follow=6.0)
     return rate
 
 
@@ -43,7 +45,7 @@ def test_the_same_reading_again_changes_nothing() -> None:
 def test_a_counter_that_went_back_began_anew() -> None:
     rate = rate_of((0, 0), (200, 2), (30, 4))
     assert (rate.level, rate.total) == (100, 30)
-    assert rate.next(Figure(230, 6)).level == pytest.approx(100)
+    assert rate.next(Figure(230, 6), follow=6.0).level == pytest.approx(100)
 
 
 def test_a_forecast_looks_ahead_and_at_most_to_the_double() -> None:
@@ -65,7 +67,7 @@ def learned(*steps: Observation) -> State:
     """The state after these, two seconds apart."""
     state = fresh(0, 30)
     for number, seen in enumerate(steps):
-        state = learn(state, seen, number * 2.0)
+        state = learn(POLICY, state, seen, number * 2.0)
     return state
 
 
@@ -99,8 +101,8 @@ def test_a_consumer_counter_that_began_anew_is_no_negative_arrival() -> None:
 
 def test_a_job_between_two_looks_ends_idleness() -> None:
     state = learned(told(0, 7, 7), told(2, 7, 7))._replace(idle_since=0.0)
-    assert learn(state, told(4, 7, 7), 4).idle_since == 0.0
-    assert learn(state, told(4, 8, 8), 4).idle_since is None
+    assert learn(POLICY, state, told(4, 7, 7), 4).idle_since == 0.0
+    assert learn(POLICY, state, told(4, 8, 8), 4).idle_since is None
 
 
 # How long a job takes.
