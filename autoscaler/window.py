@@ -36,7 +36,8 @@ class Rate(NamedTuple):
     def next(self, seen: Seen, *, follow: float = RATE_SECONDS, noisy: bool = False) -> Rate:
         """With a new reading. The same reading again, or none, changes nothing; a counter that went back began anew.
 
-        follow: the time constant, in seconds. noisy: a sum of figures of different ages, which goes back without having begun anew. What it loses it gains soon after,
+        follow: the time constant, in seconds.
+        noisy: a sum of figures of different ages, which goes back without having begun anew. What it loses it gains soon after,
         so that both have to count: else a queue in which nothing arrives would seem to have arrivals.
         """
         if seen is UNKNOWN or seen.at <= self.at:
