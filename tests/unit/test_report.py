@@ -116,7 +116,7 @@ def test_json_is_the_last_line_and_has_just_these_names() -> None:
     assert [field.name for field in fields(Score)] == KEYS
     output = invoke("--trace", "measured-step", "--policy", "fixed,fixed:5", "--json")
     scores = json.loads(output.splitlines()[-1])
-    assert [list(score) for score in scores] == [KEYS, KEYS]
+    assert [list(score) for score in scores] == [[*KEYS, "ours_at_equal_lateness"]] * 2
     assert [(score["trace"], score["policy"]) for score in scores] == [("measured-step", "fixed 30"), ("measured-step", "fixed 5")]
 
 
