@@ -169,9 +169,10 @@ class Replicas:
         self._actuator = actuator
         self._workload_of = workload_of
 
-    def __call__(self, queue: str) -> Sequence[Replica]:
+    def __call__(self, queue: str) -> Sequence[Replica] | None:
+        """None while nothing is known of the workload: that is not the same as none."""
         workload = self._actuator.seen(self._workload_of[queue])
-        return () if workload is None else workload.replicas
+        return None if workload is None else workload.replicas
 
 
 def _enough(replicas: Sequence[Replica], policy: Policy) -> bool:
