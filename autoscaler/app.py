@@ -39,6 +39,9 @@ def workloads_of(settings: ControllerSettings, catalogue: Catalogue) -> dict[str
     known = catalogue.topology().queues
     workloads = settings.workloads or (WorkloadSettings(name="consumer", queues=known),)
     taken: dict[str, str] = {}
+    names = [workload.name for workload in workloads]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise SettingsError(f"HEADRACE_WORKLOADS: {min(twice)!r} is there more than once; put its queues together")
     for workload in workloads:
         for queue in workload.queues:
             if queue not in known:
