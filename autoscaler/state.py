@@ -23,11 +23,13 @@ class Guard(NamedTuple):
 class State(NamedTuple):
     """Times are monotonic seconds; NEVER is long ago, None is not now.
 
+    derived: arrivals were last told by what has ended and what is there, not by the broker's own counter.
     backlog: the last known one (jobs). settled_at: from then on replicas may be taken away.
     """
 
     settled_at: float
     arrivals: Rate = Rate()
+    derived: bool = False
     completions: Rate = Rate()
     service: Service = Service()
     startup: Startup = Startup()

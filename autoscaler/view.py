@@ -33,8 +33,13 @@ class View(NamedTuple):
 
 def learn(state: State, seen: Observation, now: float) -> State:
     """The state with what this observation teaches."""
+    published, derived = (_published(seen), True) if seen.published is UNKNOWN else (seen.published, False)
+    if published is UNKNOWN:
+        derived = state.derived
+    arrivals = state.arrivals if derived == state.derived else state.arrivals.anew()
     return state._replace(
-        arrivals=state.arrivals.next(seen.published if seen.published is not UNKNOWN else _published(seen)),
+        arrivals=arrivals.next(published),
+        derived=derived,
         completions=state.completions.next(seen.completed),
         service=state.service.next(seen.completed, seen.busy_seconds),
         startup=state.startup.next(seen.asked, seen.ready, now),

@@ -48,6 +48,10 @@ class Rate(NamedTuple):
         trend = self.trend + (1.0 - exp(-passed / TREND_SECONDS)) * (slope - self.trend)
         return Rate(seen.value, seen.at, level, trend, True)
 
+    def anew(self) -> Rate:
+        """The same rate, before the first reading of a counter with another zero point."""
+        return self._replace(at=float("-inf"))
+
     def forecast(self, lead: float) -> float:
         """The rate in `lead` seconds: never below today's, since what falls may rise again before fewer could take it."""
         return max(self.level, min(self.level + self.trend * lead, self.level * MOST_GROWTH))
