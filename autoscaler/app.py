@@ -41,6 +41,9 @@ def workloads_of(settings: ControllerSettings, catalogue: Catalogue) -> dict[str
     known = catalogue.topology().queues
     workloads = settings.workloads or (WorkloadSettings(name="consumer", queues=known),)
     taken: dict[str, str] = {}
+    names = [workload.name for workload in workloads]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise SettingsError(f"HEADRACE_WORKLOADS: {min(twice)!r} is there more than once; put its queues together")
     for workload in workloads:
         for queue in workload.queues:
             if queue not in known:
@@ -197,9 +200,10 @@ class Replicas:
         self._actuator = actuator
         self._workload_of = workload_of
 
-    def __call__(self, queue: str) -> Sequence[Replica]:
+    def __call__(self, queue: str) -> Sequence[Replica] | None:
+        """None while nothing is known of the workload: that is not the same as none."""
         workload = self._actuator.seen(self._workload_of[queue])
-        return () if workload is None else workload.replicas
+        return None if workload is None else workload.replicas
 
 
 def _enough(replicas: Sequence[Replica], policy: Policy) -> bool:

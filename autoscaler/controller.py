@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 
 import orjson
@@ -64,8 +65,11 @@ class WorkloadController:
         if workload is None:
             self._complain("the workload is not there, or nothing is known of it")
             return
+        before = dict(self._states)
         verdicts = [self._decided(queue, workload) for queue in self._policies]
         leader = max(verdicts, key=lambda verdict: verdict.decision.replicas)
+        if leader.decision.replicas >= workload.asked:
+            self._shrink_later(before)
         error = await self._act(workload, leader)
         self._record(workload, verdicts, leader, error)
 
@@ -76,10 +80,24 @@ class WorkloadController:
         metrics.DECISION_SECONDS.observe(self._clock.steady() - began)
         return Verdict(queue, seen, decision)
 
+    def failed(self, error: Exception) -> None:
+        """A round ended by a mistake, ours or an adapter's."""
+        metrics.SCALE_ERRORS.labels(self.name).inc()
+        self._complain(f"{type(error).__name__}: {error}", traceback=True)
+
+    def _shrink_later(self, before: Mapping[str, State]) -> None:
+        """A queue that wanted fewer than another one has taken none away: it waits for no cooldown.
+
+        Otherwise the cooldowns of two idle queues could take turns, and each would hold what the other lets go, for ever.
+        """
+        for queue, state in self._states.items():
+            self._states[queue] = state._replace(down_at=before[queue].down_at)
+
     async def _act(self, workload: Workload, verdict: Verdict) -> str:
         """Why it could not be done, or ""."""
         wanted = verdict.decision.replicas
         if wanted == workload.asked:
+            self._complain("")
             return ""
         try:
             await self._actuator.scale(self.name, wanted, self._idlest(workload.replicas), verdict.decision.text)
@@ -92,7 +110,7 @@ class WorkloadController:
 
     def _record(self, workload: Workload, verdicts: Sequence[Verdict], leader: Verdict, error: str) -> None:
         now, wanted = self._clock.steady(), leader.decision.replicas
-        scaled = wanted if wanted != workload.asked and not error else None
+        scaled = wanted if wanted != workload.asked and not error and not self._dry_run else None
         for verdict in verdicts:
             measure(workload, wanted, verdict)
             self._alerts.update(self.name, verdict.queue, verdict.decision.alerts)
@@ -109,9 +127,10 @@ class WorkloadController:
             _log.warning("what was learned before is not found; starting anew", queue=queue, why=f"{type(error).__name__}: {error}")
         return states.fresh(now, policy.down_window)
 
-    def _complain(self, why: str) -> None:
+    def _complain(self, why: str, *, traceback: bool = False) -> None:
+        """Say it when it changes, not in every round."""
         if why and why != self._complained:
-            _log.error("cannot scale", workload=self.name, why=why)
+            _log.error("cannot scale", workload=self.name, why=why, exc_info=traceback)
         self._complained = why
 
 
@@ -135,22 +154,30 @@ class Controller:
     async def _loop(self, workload: WorkloadController) -> None:
         led = False
         while True:
+            looked = self._watchers.looked  # of before the round: a look that ends within it is not missed
             leads = self._leadership.leading
             metrics.LEADING.set(leads)
-            if leads and not led:
-                await workload.begin()
-            led = leads
-            if leads:
-                began = self._clock.steady()
-                await workload.step()
-                metrics.TICK_SECONDS.observe(self._clock.steady() - began)
-            await self._next_look()
+            led = await self._round(workload, led) if leads else False
+            await self._until(looked)
 
-    async def _next_look(self) -> None:
-        """Right after the broker was asked for its depths, so that a decision is about this moment; or when it is time."""
-        self._watchers.looked.clear()
+    async def _round(self, workload: WorkloadController, led: bool) -> bool:
+        """Whether the lead is taken. What goes wrong in one workload is said, and tried again in its next round."""
+        began = self._clock.steady()
         try:
-            async with asyncio.timeout(self._interval):
-                await self._watchers.looked.wait()
-        except TimeoutError:
-            return
+            if not led:
+                await workload.begin()
+                led = True
+            await workload.step()
+        except Exception as error:
+            workload.failed(error)
+        metrics.TICK_SECONDS.observe(self._clock.steady() - began)
+        return led
+
+    async def _until(self, looked: asyncio.Event) -> None:
+        """Until the broker was asked for its depths, so that a decision is about this moment; or until it is time.
+
+        It is time a little later than the next look should be: a decision right before it would be about figures of long ago.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._interval * 1.25):
+                await looked.wait()

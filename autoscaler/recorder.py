@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections import deque
 
@@ -28,6 +29,7 @@ class Recorder:
         self._states: dict[str, str] = {}
         self._task: asyncio.Task[None] | None = None
         self._away = False
+        self._closing = asyncio.Event()
 
     async def open(self) -> None:
         if self._journal is None:
@@ -41,7 +43,7 @@ class Recorder:
     async def close(self) -> None:
         if self._journal is None or self._task is None:
             return
-        self._task.cancel()
+        self._closing.set()  # a write that has begun is ended, which takes bounded time: cancelled, it might be written or not
         await asyncio.gather(self._task, return_exceptions=True)
         await self._write(with_states=True)
         await self._journal.close()
@@ -58,12 +60,17 @@ class Recorder:
 
     async def _write_forever(self) -> None:
         since_saved = 0.0
-        while True:
-            pause = WRITE_SECONDS * random.uniform(0.8, 1.2)
-            await asyncio.sleep(pause)
+        pause = WRITE_SECONDS * random.uniform(0.8, 1.2)
+        while not await self._closing_within(pause):
             since_saved += pause
             if await self._write(with_states=since_saved >= SAVE_SECONDS) and since_saved >= SAVE_SECONDS:
                 since_saved = 0.0
+
+    async def _closing_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
+        return self._closing.is_set()
 
     async def _write(self, *, with_states: bool) -> bool:
         assert self._journal is not None  # noqa: S101 - looked at by those who call

@@ -12,7 +12,7 @@ from autoscaler.schedule import Floor
 from jobs.errors import SettingsError
 from jobs.settings import Settings
 
-_POLICY = {f.name for f in fields(Policy)}
+_POLICY = {f.name: f.type for f in fields(Policy)}
 
 
 class WorkloadSettings(BaseModel):
@@ -24,7 +24,7 @@ class WorkloadSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
+    name: str = Field(min_length=1)
     queues: tuple[str, ...] = Field(min_length=1)
     policy: dict[str, Any] = Field(default_factory=dict)
 
@@ -37,14 +37,35 @@ class WorkloadSettings(BaseModel):
 
 def policy_of(given: dict[str, Any]) -> Policy:
     """The policy with these fields. Raises ValueError that names the field, its value and what is allowed."""
-    unknown = given.keys() - _POLICY
+    unknown = given.keys() - _POLICY.keys()
     if unknown:
         raise ValueError(f"policy: there is no field {sorted(unknown)[0]!r}; there are: {', '.join(sorted(_POLICY))}")
     try:
-        floors = tuple(Floor(**floor) for floor in given.get("floors", ()))
-        return Policy(**{**given, "floors": floors})
-    except (SettingsError, TypeError) as error:
+        for name, value in given.items():
+            if name != "floors":
+                _check(name, value, whole=_POLICY[name] == "int")
+        return Policy(**{**given, "floors": tuple(_floor(floor) for floor in _list(given.get("floors", [])))})
+    except SettingsError as error:
         raise ValueError(str(error)) from None
+
+
+def _floor(given: Any) -> Floor:
+    if not isinstance(given, dict) or not {"cron", "replicas"} <= given.keys() <= {"cron", "replicas", "zone"}:
+        raise SettingsError(f"policy: floors: {given!r} must be {{cron, replicas, zone}}; zone may be left out")
+    _check("floors.replicas", given["replicas"], whole=True)
+    return Floor(str(given["cron"]), given["replicas"], str(given.get("zone", "UTC")))
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise SettingsError(f"policy: floors={value!r} must be a list of {{cron, replicas, zone}}")
+    return value
+
+
+def _check(name: str, value: Any, *, whole: bool) -> None:
+    """JSON has strings and fractions where the policy has numbers and counts."""
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+        raise SettingsError(f"policy: {name}={value!r} must be a {'whole number' if whole else 'number'}")
 
 
 class ControllerSettings(Settings):

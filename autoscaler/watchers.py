@@ -15,6 +15,8 @@ from telemetry import logs, metrics
 
 _log = logs.get("autoscaler.signals")
 
+# A figure of a later signal is taken where the preferred one is so many seconds older: its source has gone silent.
+_SILENT_SECONDS = 5.0
 # Counters of two sources have two zeros: whoever told one first is the only one who is asked for it.
 _COUNTERS = frozenset({"published", "completed", "busy_seconds"})
 _FIGURES = tuple(f.name for f in fields(Observation) if f.default is UNKNOWN and f.name not in ("running", "ready"))
@@ -33,7 +35,7 @@ class Watchers:
         self._owner: dict[tuple[str, str], str] = {}
         self._complained = {signal.name: "" for signal in signals}
         self._tasks: list[asyncio.Task[None]] = []
-        self.looked = asyncio.Event()  # set after each look of the first signal; whoever waits for the next one clears it
+        self.looked = asyncio.Event()  # set once the first signal has looked; a new one takes its place for the next look
 
     async def open(self) -> None:
         for signal in self._signals:
@@ -64,14 +66,17 @@ class Watchers:
         )
 
     def _figure(self, queue: str, name: str) -> Figure | Unknown:
+        found: Figure | Unknown = UNKNOWN
         for signal in self._signals:
             sighting = self._seen[signal.name].get(queue)
             if sighting is None or name not in sighting.figures:
                 continue
             if name in _COUNTERS and self._owner.setdefault((queue, name), signal.name) != signal.name:
                 continue
-            return sighting.figures[name]
-        return UNKNOWN
+            figure = sighting.figures[name]
+            if found is UNKNOWN or figure.at > found.at + _SILENT_SECONDS:
+                found = figure
+        return found
 
     async def _watch(self, signal: Signal) -> None:
         last = self._clock.steady()
@@ -85,18 +90,22 @@ class Watchers:
             except SignalError as error:
                 metrics.SIGNAL_ERRORS.labels(signal.name).inc()
                 self._complain(signal.name, str(error))
+            except Exception as error:  # a mistake in a signal blinds it for one look, not for good
+                metrics.SIGNAL_ERRORS.labels(signal.name).inc()
+                self._complain(signal.name, f"{type(error).__name__}: {error}", traceback=True)
             metrics.SIGNAL_AGE.labels(signal.name).set(self._clock.steady() - last)
             if signal is self._signals[0]:
                 self.looked.set()
+                self.looked = asyncio.Event()
             took = self._clock.steady() - began
             await asyncio.sleep(max(0.05, self._interval * random.uniform(0.9, 1.1) - took))
 
-    def _complain(self, name: str, why: str) -> None:
+    def _complain(self, name: str, why: str, *, traceback: bool = False) -> None:
         """Say it when it changes, not at every look."""
         if why != self._complained[name]:
             self._complained[name] = why
             if why:
-                _log.warning("a signal sees nothing", signal=name, why=why)
+                _log.warning("a signal sees nothing", signal=name, why=why, exc_info=traceback)
             else:
                 _log.info("a signal sees again", signal=name)
 

@@ -13,6 +13,8 @@ from autoscaler.model import UNKNOWN, Figure, Seen
 # A rate follows its counter with this time constant, unless told otherwise. Shorter follows noise; longer is late on a ramp, where
 # the backlog, which is always fresh, makes up for it.
 RATE_SECONDS = 3.0
+# Two readings that are closer tell nothing: 36 jobs within 1 ms are no 36,000/s.
+LEAST_SECONDS = 0.2
 # The slope of a rate is noisier than the rate: it is followed more slowly, and a forecast goes no further than to the double.
 TREND_SECONDS = 20.0
 MOST_GROWTH = 2.0
@@ -40,7 +42,7 @@ class Rate(NamedTuple):
         noisy: a sum of figures of different ages, which goes back without having begun anew. What it loses it gains soon after,
         so that both have to count: else a queue in which nothing arrives would seem to have arrivals.
         """
-        if seen is UNKNOWN or seen.at <= self.at:
+        if seen is UNKNOWN or seen.at < self.at + LEAST_SECONDS:
             return self
         delta, passed = seen.value - self.total, seen.at - self.at
         if self.at == -inf or (delta < 0 and not noisy):

@@ -43,7 +43,13 @@ def from_plain(plain: Any) -> dict[str, QueueFigures]:
     found = {}
     for queue, fields in plain.items():
         values = {name: value for name, value in fields.items() if name in known}
-        if any(isinstance(value, str) != (name == "slow_trace") for name, value in values.items()):
+        if not all(_fits(name, value) for name, value in values.items()):
             raise ValueError(f"figures of {queue!r}: {values!r}")
         found[queue] = QueueFigures(**values)
     return found
+
+
+def _fits(name: str, value: Any) -> bool:
+    if name == "slow_trace":
+        return isinstance(value, str)
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")

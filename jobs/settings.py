@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError as SourceError
 
 from jobs.errors import SettingsError
 
@@ -84,6 +85,9 @@ def load(kind: type[Some]) -> Some:
         return kind()
     except ValidationError as error:
         raise SettingsError("\n".join(_complaints(kind, error))) from None
+    except SourceError as error:  # `error parsing value for field "workloads" from source …`
+        name = str(error).split('"')[1]
+        raise SettingsError(f"{PREFIX}{name.upper()} is not JSON: {error.__cause__}") from None
 
 
 def _complaints(kind: type[BaseSettings], error: ValidationError) -> Iterator[str]:

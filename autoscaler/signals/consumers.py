@@ -23,25 +23,37 @@ _AT_ONCE = 50
 
 @dataclass
 class _Counted:
-    """A queue's counters over all replicas that ever were: what one counted stays when it goes, or begins anew at 0."""
+    """A queue's counters over all replicas since our first look: what one counted stays when it goes, or begins anew at 0.
 
+    elder: replicas that were there at the first look. What they had counted before their first answer is no work of now.
+    """
+
+    elder: frozenset[str]
     settled: float = 0.0
     busy: float = 0.0
     last: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def add(self, replica: str, settled: float, busy: float) -> None:
-        before = self.last.get(replica, (0.0, 0.0))
-        self.settled += settled - before[0] if settled >= before[0] else settled
-        self.busy += busy - before[1] if busy >= before[1] else busy
+        before = self.last.get(replica, (settled, busy) if replica in self.elder else (0.0, 0.0))
+        if settled < before[0] or busy < before[1]:
+            before = (0.0, 0.0)
+        self.settled += settled - before[0]
+        self.busy += busy - before[1]
         self.last[replica] = (settled, busy)
+
+    def keep(self, replicas: frozenset[str]) -> None:
+        """Forget those that are gone: another one of the same name begins at 0."""
+        self.elder &= replicas
+        for gone in self.last.keys() - replicas:
+            del self.last[gone]
 
 
 class ConsumersSignal:
-    """replicas: those that there are now, by queue."""
+    """replicas: those that a queue has now, or None while nobody knows."""
 
     name = "consumers"
 
-    def __init__(self, replicas: Callable[[str], Sequence[Replica]], clock: Clock, timeout: float) -> None:
+    def __init__(self, replicas: Callable[[str], Sequence[Replica] | None], clock: Clock, timeout: float) -> None:
         """timeout: seconds for one replica to answer."""
         self._replicas = replicas
         self._clock = clock
@@ -65,7 +77,7 @@ class ConsumersSignal:
     async def look(self, queues: Sequence[str]) -> Mapping[str, Sighting]:
         """Queues whose workload is not known are left out. A replica that does not answer leaves what it holds unknown."""
         asked = self._clock.steady()
-        replicas = {queue: self._replicas(queue) for queue in queues}
+        replicas = {queue: found for queue in queues if (found := self._replicas(queue)) is not None}
         unique = {replica.name: replica for of in replicas.values() for replica in of if replica.metrics}
         answers = await asyncio.gather(*(self._ask(replica) for replica in unique.values()))
         told = {name: answer for name, answer in zip(unique, answers, strict=True) if answer is not None}
@@ -85,12 +97,12 @@ class ConsumersSignal:
     def _sighting(
         self, queue: str, replicas: Sequence[Replica], told: Mapping[str, dict[str, QueueFigures]], at: float
     ) -> Sighting:
-        counted = self._counted.setdefault(queue, _Counted())
+        names = frozenset(replica.name for replica in replicas)
+        counted = self._counted.setdefault(queue, _Counted(names))
+        counted.keep(names)
         of = {replica.name: told[replica.name][queue] for replica in replicas if queue in told.get(replica.name, {})}
         for name, figures in of.items():
             counted.add(name, figures.settled, figures.busy_seconds)
-        for gone in counted.last.keys() - {replica.name for replica in replicas}:
-            del counted.last[gone]
         values = {"completed": counted.settled, "busy_seconds": counted.busy}
         # A replica that is ready and says nothing may hold anything; one that is not ready yet has taken nothing.
         if all(replica.name in of for replica in replicas if replica.ready):

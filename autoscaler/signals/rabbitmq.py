@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-from urllib.parse import quote, urlsplit
+from typing import Any, TypeGuard
+from urllib.parse import quote, unquote, urlsplit
 
 import aiohttp
 import orjson
@@ -44,20 +45,18 @@ class ManagementSignal:
         at = self._clock.steady() - STATISTICS_AGE
         wanted = set(queues)
         rows = await self._rows()
-        return {str(row["name"]): _sighting(row, at) for row in rows if row.get("name") in wanted}
+        named = ((row.get("name"), row) for row in rows)
+        return {name: _sighting(row, at) for name, row in named if isinstance(name, str) and name in wanted}
 
     async def _rows(self) -> list[dict[str, Any]]:
         assert self._client is not None  # noqa: S101 - opened before
-        parts = urlsplit(self._url())
-        login = aiohttp.BasicAuth(parts.username or "guest", parts.password or "guest")
-        address = f"{parts.scheme}://{parts.hostname}:{parts.port or 15672}{parts.path.rstrip('/')}"
+        address, login = _parts(self._url())
         path = f"/api/queues/{quote(self._vhost, safe='')}"
         try:
-            async with self._client.get(address + path, params={"columns": _COLUMNS}, auth=login) as answer:
+            async with self._client.get(address + path, params={"columns": _COLUMNS}, headers=login) as answer:
                 if answer.status != 200:
                     raise SignalError(f"the management API answers {answer.status} to {path}: {_REMEDY.get(answer.status, '')}")
-                body = await answer.content.read(MOST_BYTES)
-                rows = orjson.loads(body)
+                rows = orjson.loads(await _bounded(answer.content))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise SignalError(f"the management API does not answer: {type(error).__name__}: {error}") from None
         except orjson.JSONDecodeError:
@@ -65,6 +64,34 @@ class ManagementSignal:
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise SignalError("the management API's answer is not a list of queues")
         return rows
+
+
+def _parts(url: str) -> tuple[str, dict[str, str]]:
+    """The address without its credentials, and the header with them as they are meant: in a URL, `@` in a password is `%40`."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise _no_url()
+        host = parts.netloc.rpartition("@")[2] + ("" if parts.port else ":15672")
+        login = f"{unquote(parts.username or 'guest')}:{unquote(parts.password or 'guest')}"
+    except ValueError:
+        raise _no_url() from None
+    return f"{parts.scheme}://{host}{parts.path.rstrip('/')}", {"Authorization": "Basic " + b64encode(login.encode()).decode()}
+
+
+def _no_url() -> SignalError:
+    """Without the URL, which holds a password."""
+    return SignalError("HEADRACE_MANAGEMENT_URL is no URL: write http://user:password@host:15672")
+
+
+async def _bounded(content: aiohttp.StreamReader) -> bytes:
+    """The whole answer, which comes in pieces."""
+    body = bytearray()
+    async for piece in content.iter_any():
+        body += piece
+        if len(body) > MOST_BYTES:
+            raise SignalError(f"the management API's answer is longer than {MOST_BYTES // 2**20} MiB")
+    return bytes(body)
 
 
 _REMEDY = {
@@ -78,5 +105,8 @@ def _sighting(row: dict[str, Any], at: float) -> Sighting:
     """A queue that has never been published to has no `message_stats`: that is unknown, not 0."""
     stats = row.get("message_stats")
     values = {"unacked": row.get("messages_unacknowledged"), "published": stats.get("publish") if isinstance(stats, dict) else None}
-    kept = {name: value for name, value in values.items() if isinstance(value, int | float) and not isinstance(value, bool)}
-    return Sighting({name: Figure(float(value), at) for name, value in kept.items()})
+    return Sighting({name: Figure(float(value), at) for name, value in values.items() if _is_count(value)})
+
+
+def _is_count(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0

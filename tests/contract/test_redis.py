@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 import redis.asyncio as aioredis
 
-from jobs.adapters.redis import RedisOutcomes
+from jobs.adapters.journal_text import to_text
+from jobs.adapters.redis import RedisJournal, RedisOutcomes
 from jobs.clock import SystemClock
 from jobs.errors import StoreUnavailable
 from jobs.identity import new_job_id
 from jobs.settings import Settings
+from tests.contract.journal_suite import AGE, SETTINGS, JournalContract, record
 from tests.contract.outcomes_suite import OutcomesContract, claim
 from tests.servers.redis import RedisServer
 
@@ -75,3 +77,67 @@ async def test_a_full_server_is_unavailable(own_redis: RedisServer) -> None:
     with pytest.raises(StoreUnavailable, match="OutOfMemory"):
         await store.claim([claim(new_job_id())])
     await store.close()
+
+
+class TestJournal(JournalContract):
+    @pytest.fixture
+    def clock(self) -> SystemClock:
+        return SystemClock()  # the server's clock decides
+
+    @pytest.fixture
+    async def journal(self, redis_server: RedisServer) -> AsyncIterator[RedisJournal]:
+        async with aioredis.Redis.from_url(redis_server.url) as client:
+            await client.flushall()
+        journal = RedisJournal(redis_server.url, SETTINGS)
+        await journal.open()
+        yield journal
+        await journal.close()
+
+    async def test_what_is_old_goes_with_the_next_append_and_all_goes_once_nothing_comes(
+        self, journal: RedisJournal, redis_server: RedisServer, clock: SystemClock
+    ) -> None:
+        async with aioredis.Redis.from_url(redis_server.url) as client:
+            for age in (AGE + 10, AGE + 5, AGE / 2):
+                entry = {"record": to_text(record("email", clock.wall() - age, int(age)))}
+                await client.xadd("headrace:journal:email", entry, id=f"{int((clock.wall() - age) * 1000)}-0")
+            await journal.append([record("email", clock.wall(), 1)])
+            assert [r.wanted for r in await journal.tail("email", 9)] == [int(AGE / 2), 1]
+            assert 0 < await client.ttl("headrace:journal:email") <= AGE
+            await journal.remember({"email": "{}"})
+            assert 0 < await client.ttl("headrace:controller:state:email") <= AGE
+
+    async def test_a_state_tells_how_old_it_is(self, journal: RedisJournal, redis_server: RedisServer) -> None:
+        await journal.remember({"email": "{}"})
+        async with aioredis.Redis.from_url(redis_server.url) as client:
+            await client.pexpire("headrace:controller:state:email", int((AGE - 42) * 1000))  # as it is 42 s later
+        kept = await journal.recall("email")
+        assert kept is not None
+        assert 42.0 <= kept[1] < AGE
+
+
+async def test_a_journal_that_is_stalled_or_killed_is_away_until_it_is_back(own_redis: RedisServer) -> None:
+    journal, now = RedisJournal(own_redis.url, SETTINGS), SystemClock().wall()
+    await journal.open()
+    await journal.append([record("email", now, 1)])
+    for take_away, give_back in ((own_redis.stop, own_redis.cont), (own_redis.kill, own_redis.start)):
+        await asyncio.to_thread(take_away)
+        async with asyncio.timeout(20):  # a bound: each takes at most two store timeouts
+            for asked in (
+                journal.open(),
+                journal.latest(),
+                journal.tail("email", 5),
+                journal.append([record("email", now + 1, 2)]),
+                journal.remember({"email": "{}"}),
+                journal.recall("email"),
+            ):
+                with pytest.raises(StoreUnavailable):
+                    await asked
+        await asyncio.to_thread(give_back)
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    assert (await journal.tail("email", 5))[0].wanted == 1
+                    break
+                except StoreUnavailable:
+                    await asyncio.sleep(0.05)  # still loading its file
+    await journal.close()

@@ -16,9 +16,12 @@ from tests.servers import find, free_port
 
 
 class RabbitMQServer:
-    """One node, with its own Erlang name server, in `folder`. feature_flags: which are on, with commas; None is all."""
+    """One node, with its own Erlang name server, in `folder`. feature_flags: which are on, with commas; None is all.
 
-    def __init__(self, folder: Path, feature_flags: str | None = None) -> None:
+    management: with the management plugin, at `management_url`.
+    """
+
+    def __init__(self, folder: Path, feature_flags: str | None = None, *, management: bool = False) -> None:
         self._folder = folder
         self._server = find("rabbitmq", "rabbitmq-server")
         self._ctl = self._server.with_name("rabbitmqctl")
@@ -26,8 +29,14 @@ class RabbitMQServer:
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/"
         name = f"headrace-{uuid.uuid4().hex[:8]}@localhost"
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "enabled_plugins").write_text("[].")
-        (folder / "rabbitmq.conf").write_text(f"listeners.tcp.default = 127.0.0.1:{self.port}\n")
+        (folder / "enabled_plugins").write_text("[rabbitmq_management]." if management else "[].")
+        configuration = f"listeners.tcp.default = 127.0.0.1:{self.port}\n"
+        self.management_url = ""
+        if management:
+            port = free_port()
+            self.management_url = f"http://guest:guest@127.0.0.1:{port}"
+            configuration += f"management.tcp.port = {port}\nmanagement.tcp.ip = 127.0.0.1\n"
+        (folder / "rabbitmq.conf").write_text(configuration)
         self._environment = os.environ | {
             "HOME": str(folder),
             "RABBITMQ_NODENAME": name,
@@ -103,6 +112,15 @@ class RabbitMQServer:
 def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQServer]:
     """One that tests share; each takes a virtual host of its own."""
     server = RabbitMQServer(tmp_path_factory.mktemp("rabbitmq"))
+    server.start()
+    yield server
+    server.end()
+
+
+@pytest.fixture(scope="session")
+def managed_rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQServer]:
+    """One with the management plugin, that tests share."""
+    server = RabbitMQServer(tmp_path_factory.mktemp("managed-rabbitmq"), management=True)
     server.start()
     yield server
     server.end()

@@ -42,6 +42,12 @@ def test_the_same_reading_again_changes_nothing() -> None:
     assert rate.next(UNKNOWN) is rate
 
 
+def test_two_readings_at_once_are_no_rate() -> None:
+    rate = Rate().next(Figure(0, 0)).next(Figure(36, 0.001))
+    assert not rate.known
+    assert rate.next(Figure(100, 1)).level == 100
+
+
 def test_a_counter_that_went_back_began_anew() -> None:
     rate = rate_of((0, 0), (200, 2), (30, 4))
     assert (rate.level, rate.total) == (100, 30)

@@ -44,7 +44,7 @@ class RedisJournal:
             pipeline.xadd(_stream(record.queue), {"record": to_text(record)}, maxlen=self._most, approximate=False)
         for record in {r.queue: r for r in records}.values():
             # The age of a queue's records: what is older than the newest by more goes, and all of it once nothing comes any more.
-            pipeline.xtrim(_stream(record.queue), minid=int((record.at - self._age) * 1000), approximate=True)
+            pipeline.xtrim(_stream(record.queue), minid=int((record.at - self._age) * 1000), approximate=False)
             pipeline.expire(_stream(record.queue), self._age)
             pipeline.zadd(_QUEUES, {record.queue: record.at})
         await self._ask(pipeline.execute())

@@ -61,8 +61,7 @@ class Database:
         """Open once more. Raises DatabaseUnavailable, or SettingsError for a file of a newer version."""
         if self._users == 0:
             try:
-                self._reader = self._connect()
-                _migrate(self._reader)
+                self._reader = self._migrated()
             except (sqlite3.Error, OSError) as error:
                 raise DatabaseUnavailable(f"{self._path}: {error}") from None
             if self._path != MEMORY:
@@ -120,6 +119,15 @@ class Database:
             return work(self._reader)
         except sqlite3.Error as error:
             raise DatabaseUnavailable(str(error)) from None
+
+    def _migrated(self) -> sqlite3.Connection:
+        connection = self._connect()
+        try:
+            _migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def _connect(self) -> sqlite3.Connection:
         if self._path != MEMORY:
@@ -204,14 +212,23 @@ def _finish(done: list[tuple[asyncio.Future[Any], Any, Exception | None]]) -> No
 def _migrate(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version > VERSION:
-            raise SettingsError(f"the SQLite file has schema version {version}; this release knows {VERSION}: use a newer one")
+        version = _known_version(connection)
         scripts = [SCHEMA] if version == 0 else []
         scripts += [script for step, script in STEPS.items() if step > version]
         for statement in ";".join(scripts).split(";"):
             if statement.strip():
                 connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {VERSION}")
-    finally:
         connection.execute("COMMIT")
+    except BaseException:
+        # All or nothing: half a migration under the old version number could never be tried again.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _known_version(connection: sqlite3.Connection) -> int:
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version > VERSION:
+        raise SettingsError(f"the SQLite file has schema version {version}; this release knows {VERSION}: use a newer one")
+    return version

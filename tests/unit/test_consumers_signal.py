@@ -1,0 +1,232 @@
+"""Consumers' own figures, asked of small real servers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from autoscaler.ports import Replica, Sighting
+from autoscaler.signals.consumers import ConsumersSignal
+from jobs.clock import ManualClock
+from jobs.errors import SignalError
+from jobs.figures import QueueFigures, to_plain
+from tests.servers.http import serving
+
+# Long enough for a busy machine; only tests whose replica never answers wait for it.
+PATIENCE = 20.0
+
+
+class Consumer:
+    """One process: what it tells of `email`, or any JSON, or bytes, or nothing until it is asked no more."""
+
+    def __init__(self, name: str, **figures: Any) -> None:
+        self.name = name
+        self.tells: Any = to_plain({"email": QueueFigures(**figures)})
+        self.status = 200
+        self.ready = True
+        self.url = ""
+        self.asked: list[str] = []
+
+    def now(self, **figures: Any) -> None:
+        self.tells = to_plain({"email": QueueFigures(**figures)})
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(request.path)
+        if self.tells is None:
+            await asyncio.Event().wait()
+        if isinstance(self.tells, bytes):
+            return web.Response(body=self.tells, status=self.status)
+        return web.json_response(self.tells, status=self.status)
+
+
+class Fleet:
+    """A signal over consumers that come and go. known: whether anybody knows which there are."""
+
+    def __init__(self, signal_timeout: float) -> None:
+        self.consumers: list[Consumer] = []
+        self.known = True
+        self.clock = ManualClock()
+        self.signal = ConsumersSignal(self._replicas, self.clock, signal_timeout)
+
+    def _replicas(self, queue: str) -> list[Replica] | None:
+        return [Replica(c.name, c.ready, f"{c.url}/metrics" if c.url else "") for c in self.consumers] if self.known else None
+
+    async def look(self) -> Sighting:
+        self.clock.advance(2.0)
+        return (await self.signal.look(["email"]))["email"]
+
+    async def values(self) -> dict[str, float]:
+        return {name: figure.value for name, figure in (await self.look()).figures.items()}
+
+    async def completed(self) -> float:
+        return (await self.values())["completed"]
+
+
+@asynccontextmanager
+async def fleet(*consumers: Consumer, timeout: float = PATIENCE) -> AsyncIterator[Fleet]:
+    found = Fleet(timeout)
+    async with AsyncExitStack() as stack:
+        for consumer in consumers:
+            consumer.url = await stack.enter_async_context(serving(consumer.answer))
+        found.consumers = list(consumers)
+        await found.signal.open()
+        stack.push_async_callback(found.signal.close)
+        yield found
+
+
+async def test_figures_are_summed_means_weighted_and_the_slowest_job_is_the_one_to_show() -> None:
+    one = Consumer("one", in_flight=3, held=5, settled=100, busy_seconds=10.0, recent=30, wait_mean=1.0, wait_p95=2.0)
+    two = Consumer("two", in_flight=1, held=2, settled=50, busy_seconds=5.0, recent=10, wait_mean=5.0, wait_p95=6.0)
+    three = Consumer("three", in_flight=0, held=0)  # has done nothing of late: its zeros say nothing
+    one.now(**one.tells["email"] | {"handler_mean": 0.1, "handler_p95": 0.5, "slow_seconds": 3.0, "slow_trace": "slow"})
+    two.now(**two.tells["email"] | {"handler_mean": 0.3, "handler_p95": 0.4, "slow_seconds": 9.0, "slow_trace": "slowest"})
+    async with fleet(one, two, three) as seen:
+        sighting = await seen.look()
+        values = {name: figure.value for name, figure in sighting.figures.items()}
+        assert (values["in_flight"], values["unacked"]) == (4, 7)
+        assert values["wait_mean"] == pytest.approx((30 * 1.0 + 10 * 5.0) / 40)
+        assert values["handler_mean"] == pytest.approx((30 * 0.1 + 10 * 0.3) / 40)
+        assert (values["wait_p95"], values["handler_p95"]) == (6.0, 0.5)
+        assert sighting.slow_trace == "slowest"
+        assert {figure.at for figure in sighting.figures.values()} == {seen.clock.steady()}, "true when it was asked"
+        before = values["completed"], values["busy_seconds"]
+        one.now(settled=110, busy_seconds=12.0)
+        two.now(settled=55, busy_seconds=5.5)
+        values = await seen.values()
+        assert (values["completed"] - before[0], values["busy_seconds"] - before[1]) == (15, 2.5)
+        assert "wait_mean" not in values, "nothing ended of late: unknown"
+        assert one.asked == ["/figures"] * 2
+
+
+async def test_a_ready_replica_that_does_not_answer_makes_what_is_held_unknown_but_not_what_is_done() -> None:
+    one, mute = Consumer("one", in_flight=1, held=1, settled=10), Consumer("mute", settled=5)
+    mute.tells = None
+    async with fleet(one, mute, timeout=0.5) as seen:
+        values = await seen.values()
+        assert "completed" in values
+        assert "in_flight" not in values
+        assert "unacked" not in values
+        mute.ready = False
+        assert (await seen.values())["unacked"] == 1, "one that is not ready has taken nothing"
+
+
+async def test_when_none_answers_nothing_is_seen() -> None:
+    refused, mute = Consumer("refused"), Consumer("mute")
+    mute.tells, refused.status = None, 503
+    async with fleet(refused, mute, timeout=0.5) as seen:
+        with pytest.raises(SignalError, match="none of 2"):
+            await seen.look()
+        seen.consumers[0].url = "http://127.0.0.1:1"  # nobody listens
+        with pytest.raises(SignalError, match="none of 2"):
+            await seen.look()
+
+
+async def test_no_replicas_are_no_jobs_in_flight_but_an_unknown_workload_is_unknown() -> None:
+    async with fleet() as seen:
+        assert await seen.values() == {"completed": 0, "busy_seconds": 0, "in_flight": 0, "unacked": 0}
+        seen.known = False
+        assert await seen.signal.look(["email"]) == {}
+
+
+async def test_what_is_done_never_goes_back_when_replicas_restart_or_go() -> None:
+    one, two = Consumer("one", settled=100, busy_seconds=9.0), Consumer("two", settled=40, busy_seconds=4.0)
+    async with fleet(one, two) as seen:
+        begin = await seen.completed()
+        one.now(settled=3, busy_seconds=0.5)  # restarted, and has done three
+        assert await seen.completed() == begin + 3
+        two.now(settled=50, busy_seconds=5.0)
+        assert await seen.completed() == begin + 13
+        seen.consumers = [one]  # two is gone
+        assert await seen.completed() == begin + 13
+        two.now(settled=60, busy_seconds=1.0)  # another process of its name
+        seen.consumers = [one, two]
+        assert await seen.completed() == begin + 73, "what a new replica has done counts from its start"
+
+
+async def test_a_restart_is_seen_by_either_counter() -> None:
+    one = Consumer("one", settled=2, busy_seconds=90.0)
+    async with fleet(one) as seen:
+        before = await seen.values()
+        one.now(settled=5, busy_seconds=1.0)  # it has caught up with the number, not with the seconds
+        after = await seen.values()
+        assert (after["completed"] - before["completed"], after["busy_seconds"] - before["busy_seconds"]) == (5, 1.0)
+
+
+async def test_what_was_done_before_the_first_look_is_no_burst_of_now() -> None:
+    one, late = Consumer("one", settled=10), Consumer("late", settled=1_000_000, busy_seconds=1e5)
+    late.status = 503
+    async with fleet(one, late) as seen:
+        begin = await seen.completed()
+        late.status = 200
+        assert await seen.completed() == begin, "it was there before us; its million is of long ago"
+        late.now(settled=1_000_007, busy_seconds=1e5)
+        assert await seen.completed() == begin + 7
+
+
+async def test_a_workload_that_vanishes_and_returns_is_no_burst() -> None:
+    one = Consumer("one", settled=1000)
+    async with fleet(one) as seen:
+        begin = await seen.completed()
+        one.now(settled=1010)
+        await seen.look()
+        seen.known = False
+        await seen.signal.look(["email"])
+        seen.known = True
+        one.now(settled=1015)
+        assert await seen.completed() == begin + 15
+
+
+async def test_the_idlest_go_first_and_who_did_not_answer_last() -> None:
+    busy, idle, mute = Consumer("busy", held=9), Consumer("idle", held=0), Consumer("mute")
+    mute.tells = None
+    async with fleet(busy, mute, idle, timeout=0.5) as seen:
+        await seen.look()
+        replicas = [Replica(name, True) for name in ("mute", "busy", "idle")] + [Replica("starting", False)]
+        assert seen.signal.idlest(replicas) == ["starting", "idle", "busy", "mute"]
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"",
+        b"not json",
+        b"\xff\xfe",
+        b"[1, 2]",
+        b"null",
+        b'{"email": 7}',
+        b'{"email": {"settled": "7"}}',
+        b'{"email": {"settled": null}}',
+        b'{"email": {"settled": [7]}}',
+        b'{"email": {"settled": -7}}',
+        b'{"email": {"settled": true}}',
+        b'{"email": {"slow_trace": 7}}',
+        b"[" * 100_000,
+    ],
+)
+async def test_garbage_is_no_answer(garbage: bytes) -> None:
+    one, two = Consumer("one", held=1, settled=5), Consumer("two")
+    async with fleet(one, two) as seen:
+        begin = await seen.completed()
+        two.tells = garbage
+        values = await seen.values()
+        assert values["completed"] == begin
+        assert "unacked" not in values
+
+
+async def test_a_newer_replica_may_tell_more() -> None:
+    one = Consumer("one")
+    one.tells = {"email": {"settled": 5, "held": 2, "mood": "good"}, "other": {"settled": 9}}
+    async with fleet(one) as seen:
+        assert (await seen.values())["unacked"] == 2
+
+
+async def test_a_replica_that_does_not_serve_the_queue_leaves_it_unknown() -> None:
+    one = Consumer("one")
+    one.tells = {"other": {"settled": 9}}
+    async with fleet(one) as seen:
+        assert "unacked" not in await seen.values()

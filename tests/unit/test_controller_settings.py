@@ -1,0 +1,84 @@
+"""What the controller's settings refuse, and that they say which field, which value and what is allowed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from autoscaler.app import workloads_of
+from autoscaler.model import Policy
+from autoscaler.schedule import Floor
+from autoscaler.settings import ControllerSettings, WorkloadSettings, policy_of
+from jobs.catalogue import Catalogue
+from jobs.errors import SettingsError
+from jobs.model import Contract
+
+
+class Empty(BaseModel):
+    pass
+
+
+CATALOGUE = Catalogue([Contract(name="a.happened", payload=Empty, queues=("one", "two"))])
+
+
+def test_a_policy_is_its_defaults_and_what_is_given() -> None:
+    given = {
+        "min_replicas": 2,
+        "drain_target": 7,
+        "floors": [{"cron": "* 8-17 * * mon-fri", "replicas": 5, "zone": "Europe/Berlin"}],
+    }
+    floors = (Floor("* 8-17 * * mon-fri", 5, "Europe/Berlin"),)
+    assert policy_of(given) == Policy(min_replicas=2, drain_target=7, floors=floors)
+    assert policy_of({}) == Policy()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"min_replicas": 5, "max_replicas": 2}, "min_replicas=5 is above max_replicas=2"),
+        ({"min_replicas": -1}, "min_replicas=-1"),
+        ({"min_replicas": "2"}, "min_replicas='2' must be a whole number"),
+        ({"min_replicas": 1.5}, "min_replicas=1.5 must be a whole number"),
+        ({"max_replicas": None}, "max_replicas=None"),
+        ({"max_replicas": True}, "max_replicas=True"),
+        ({"max_replicas": 0}, "max_replicas=0"),
+        ({"max_replicas": 10**9}, "max_replicas=1000000000"),
+        ({"drain_target": float("nan")}, "drain_target=nan must be from 0.1"),
+        ({"drain_target": float("inf")}, "drain_target=inf"),
+        ({"drain_target": [5]}, r"drain_target=\[5\] must be a number"),
+        ({"utilisation": 1.5}, "utilisation=1.5 must be from 0.05 to 1"),
+        ({"fallback_replicas": 11}, "fallback_replicas=11"),
+        ({"replicas": 3}, "no field 'replicas'.*max_replicas"),
+        ({"floors": 7}, "floors=7 must be a list"),
+        ({"floors": ["x"]}, "floors: 'x'"),
+        ({"floors": [{"cron": "* * * * *"}]}, "floors: .*cron, replicas, zone"),
+        ({"floors": [{"cron": "* * * * *", "replicas": "2"}]}, "floors.replicas='2'"),
+        ({"floors": [{"cron": "* * * * *", "replicas": 99}]}, "floors.replicas=99"),
+        ({"floors": [{"cron": 5, "replicas": 2}]}, "cron='5'"),
+        ({"floors": [{"cron": "* * * * *", "replicas": 2, "zone": "Mars"}]}, "zone='Mars'"),
+        ({"floors": [{"cron": "* * * * *", "replicas": 2, "color": "red"}]}, "color"),
+    ],
+)
+def test_a_policy_that_cannot_be_names_its_field(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        policy_of(given)
+
+
+@pytest.mark.parametrize(
+    ("workloads", "said"),
+    [
+        ([("consumer", ["one", "nothing"])], "consumer names queue 'nothing'; the contracts have: one, two"),
+        ([("first", ["one"]), ("second", ["two", "one"])], "queue 'one' is in first and in second"),
+        ([("same", ["one"]), ("same", ["two"])], "'same' is there more than once"),
+    ],
+)
+def test_workloads_that_cannot_be_name_themselves(workloads: list[tuple[str, list[str]]], said: str) -> None:
+    settings = ControllerSettings(workloads=tuple(WorkloadSettings(name=name, queues=tuple(of)) for name, of in workloads))
+    with pytest.raises(SettingsError, match=said):
+        workloads_of(settings, CATALOGUE)
+
+
+def test_no_workloads_are_one_with_every_queue() -> None:
+    assert [(w.name, w.queues) for w in workloads_of(ControllerSettings(), CATALOGUE).values()] == [("consumer", ("one", "two"))]
