@@ -21,6 +21,7 @@ from autoscaler.recorder import Recorder
 from autoscaler.settings import ControllerSettings, WorkloadSettings, policy_of
 from autoscaler.signals.consumers import ConsumersSignal
 from autoscaler.signals.depth import DepthSignal
+from autoscaler.signals.prometheus import PrometheusSignal
 from autoscaler.signals.rabbitmq import ManagementSignal
 from autoscaler.watchers import Watchers
 from jobs.adapters import choose
@@ -163,6 +164,8 @@ class ControllerApp:
         if settings.management_url.get_secret_value():
             vhost = unquote(urlsplit(settings.broker.get_secret_value()).path[1:]) or "/"
             signals.append(ManagementSignal(settings.management_url.get_secret_value, vhost, clock, settings.signal_timeout))
+        if settings.prometheus_url.get_secret_value():
+            signals.append(PrometheusSignal(settings.prometheus_url.get_secret_value, clock, settings.signal_timeout))
         return signals
 
     def _sinks(self) -> list[AlertSink]:

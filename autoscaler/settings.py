@@ -85,6 +85,9 @@ class ControllerSettings(Settings):
         SecretStr(""),
         description="RabbitMQ's management API, `http://user:password@host:15672`; empty: depths are asked over AMQP alone.",
     )
+    prometheus_url: SecretStr = Field(
+        SecretStr(""), description="A Prometheus server, `http://prometheus:9090`, for what nobody else tells; empty: none."
+    )
     namespace: str = Field("", description="The Kubernetes namespace; empty is the one that the controller runs in.")
     consumer_port: int = Field(8081, ge=1, le=65_535, description="The port of consumers' probes, where a pod names none.")
     lease: str = Field("headrace-controller", description="The Lease by which controllers agree on which one acts.")

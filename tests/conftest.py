@@ -5,6 +5,7 @@ import asyncio
 pytest_plugins = (
     "tests.servers.kubernetes",
     "tests.servers.postgres",
+    "tests.servers.prometheus",
     "tests.servers.rabbitmq",
     "tests.servers.redis",
 )
