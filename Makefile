@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo up test e2e check format bench-smoke bench-backlog lock clean
+.PHONY: help demo up test e2e check format bench-smoke bench-backlog bench-controller lock clean
 
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,6 +49,9 @@ bench-smoke: $(VENV)/dev.stamp ## submits and deliveries a second, and the CPU o
 
 bench-backlog: $(VENV)/dev.stamp ## whether a consumer's memory grows with a queue of a million (needs RabbitMQ)
 	$(BIN)/python -m bench.backlog
+
+bench-controller: $(VENV)/dev.stamp ## CPU of a tick, and memory, of one controller with 300 queues
+	$(BIN)/python -m bench.controller
 
 lock: ## compile the lock files anew (needs uv)
 	uv pip compile --universal --generate-hashes --no-annotate --no-header -q pyproject.toml -o requirements.lock

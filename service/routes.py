@@ -120,7 +120,9 @@ def scaling(parts: Parts) -> APIRouter:
 
     @router.get("", summary="The newest decision about each queue")
     async def newest() -> JSONResponse:
-        return JSONResponse({"items": [views.scaling(record) for record in await parts.journaled().latest()]})
+        known = parts.catalogue.topology().queues  # a queue that was renamed is in the journal for a while
+        newest = await parts.journaled().latest()
+        return JSONResponse({"items": [views.scaling(record) for record in newest if record.queue in known]})
 
     @router.get("/{queue}", summary="The decisions about one queue, the oldest first")
     async def one(queue: str, limit: Annotated[int, Query(ge=1, le=2000)] = 200) -> JSONResponse:

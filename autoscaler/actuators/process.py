@@ -100,19 +100,32 @@ class KeptProcess:
         loop, pause = asyncio.get_running_loop(), _FIRST_PAUSE
         while True:
             began = loop.time()
-            looking = asyncio.create_task(self._look())
-            assert self._process is not None  # noqa: S101 - spawned before
-            try:
-                code = await self._process.wait()
-            finally:
-                looking.cancel()
+            code = await self._ended()
             self._is_ready.clear()
             if self._stopping:
                 return
             pause = _FIRST_PAUSE if loop.time() - began > _LONG_LIFE else min(pause * 2, _LAST_PAUSE)
             self._said(f"{self.program.name} ended with {code}; starting it again (see {self.program.log})")
-            await asyncio.sleep(random.uniform(pause / 4, pause / 2))
+            while not await self._spawned_after(random.uniform(pause / 4, pause / 2)):
+                pause = min(pause * 2, _LAST_PAUSE)
+
+    async def _ended(self) -> int:
+        """Its exit code, once it has ended; until then it is asked whether it is ready."""
+        assert self._process is not None  # noqa: S101 - spawned before
+        looking = asyncio.create_task(self._look())
+        try:
+            return await self._process.wait()
+        finally:
+            looking.cancel()
+
+    async def _spawned_after(self, pause: float) -> bool:
+        await asyncio.sleep(pause)
+        try:
             await self._spawn()
+        except OSError as error:  # no memory, no process table entry, no disk: that may pass
+            self._said(f"{self.program.name} cannot be started: {error}; trying again")
+            return False
+        return True
 
     async def _look(self) -> None:
         """Ask whether it is ready, until it is."""

@@ -1,0 +1,249 @@
+"""The controller as a process, with real consumers as its processes, on one SQLite file."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from rich.console import Console
+
+import contracts
+from cli.watch import panel, watch
+from jobs.adapters.sqlite import SqliteBroker, SqliteJournal
+from jobs.catalogue import Catalogue
+from jobs.clock import SystemClock
+from jobs.envelope import Envelope
+from jobs.identity import new_job_id
+from jobs.journal import ScalingRecord
+from jobs.ports import Message
+from jobs.settings import Settings
+from tests.servers import free_port
+
+BODY = b'{"order_id": 1, "user_id": 2, "amount": "10.00", "currency": "EUR"}'
+# A replica is taken for one job a second, so that a few hundred jobs are work for three; windows are short, so that tests are.
+POLICY = {
+    "min_replicas": 1,
+    "max_replicas": 3,
+    "concurrency": 1,
+    "service_seconds": 1.0,
+    "drain_target": 2.0,
+    "down_window": 1.0,
+    "down_cooldown": 0.2,
+}
+
+
+@dataclass
+class Program:
+    """One process of ours. pids: of every consumer that was ever noted."""
+
+    process: asyncio.subprocess.Process
+    url: str
+    registry: Path
+    database: Path
+    pids: set[int] = field(default_factory=set)
+
+    def consumers(self) -> dict[str, int]:
+        """Process ids by name, of those that run now."""
+        notes = {}
+        for file in self.registry.glob("*.json"):
+            try:
+                note = json.loads(file.read_bytes())
+            except (OSError, json.JSONDecodeError):
+                continue  # it is being written, or just went
+            notes[note["name"]] = note["pid"]
+        self.pids |= set(notes.values())
+        return notes
+
+    async def until(self, true: Callable[[], object], within: float = 60) -> None:
+        """A condition in other processes, with a bound for a busy machine."""
+        async with asyncio.timeout(within):
+            while not true():
+                assert self.process.returncode is None, "it ended"
+                await asyncio.sleep(0.05)
+
+    async def ready(self) -> None:
+        async with asyncio.timeout(60), aiohttp.ClientSession() as client:
+            while True:
+                try:
+                    async with client.get(self.url + "/readyz") as answer:
+                        if answer.status == 200:
+                            return
+                except aiohttp.ClientError:
+                    pass  # not listening yet
+                await asyncio.sleep(0.05)
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    embedded = f"sqlite:///{folder}/headrace.db"
+    return (
+        os.environ
+        | {"HEADRACE_BROKER": embedded, "HEADRACE_OUTCOMES": embedded, "HEADRACE_DATABASE": f"sqlite:///{folder}/p.db"}
+        | more
+    )
+
+
+@asynccontextmanager
+async def program(module: str, folder: Path, port_setting: str, **more: str) -> AsyncIterator[Program]:
+    port, registry = free_port(), folder / "consumers"
+    settings = {port_setting: str(port), "HEADRACE_REGISTRY": str(registry), "HEADRACE_INTERVAL": "0.3", **more}
+    with (folder / f"{module}.log").open("ab") as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", module, env=environment(folder, **settings), stdout=log, stderr=log
+        )
+    found = Program(process, f"http://127.0.0.1:{port}", registry, folder / "headrace.db")
+    try:
+        yield found
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        code = await asyncio.wait_for(process.wait(), 60)
+        assert code == 0, (folder / f"{module}.log").read_text()[-3000:]
+
+
+def controller(folder: Path, **more: str) -> Any:
+    workloads = json.dumps([{"name": "consumer", "queues": ["settlement"], "policy": POLICY}])
+    return program("autoscaler", folder, "HEADRACE_CONTROLLER_PORT", HEADRACE_WORKLOADS=workloads, **more)
+
+
+async def submit(database: Path, count: int) -> None:
+    broker = SqliteBroker(str(database), Catalogue.of(contracts).topology(), Settings(), SystemClock())
+    await broker.open()
+    for _ in range(count):
+        envelope = Envelope(new_job_id(), "order.settled", SystemClock().wall())
+        broker.publish([Message(envelope.job_id, "order.settled", envelope.headers(), BODY)])
+    await broker.close()
+
+
+async def scaling(database: Path) -> list[ScalingRecord]:
+    journal = SqliteJournal(str(database), Settings(), SystemClock())
+    await journal.open()
+    records = await journal.tail("settlement", 2000)
+    await journal.close()
+    return records
+
+
+def alive(pid: int) -> bool:
+    """Whether it runs; one that has ended and is not waited for yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+async def test_a_burst_brings_consumers_and_its_end_takes_them_and_one_that_is_killed_is_replaced(tmp_path: Path) -> None:
+    async with controller(tmp_path) as control:
+        await control.ready()
+        assert set(control.consumers()) == {"consumer-1"}
+        await submit(control.database, 400)
+        await control.until(lambda: len(control.consumers()) == 3)
+        await control.until(lambda: len(control.consumers()) == 1)
+
+        ((name, pid),) = control.consumers().items()
+        os.kill(pid, signal.SIGKILL)
+        await control.until(lambda: control.consumers().get(name, pid) != pid)
+        await control.ready()
+        await submit(control.database, 5)
+        async with asyncio.timeout(60):
+            while (last := (await scaling(control.database))[-1]).backlog != 0:
+                await asyncio.sleep(0.1)
+        assert last.asked == 1
+        control.consumers()
+    reasons = [record.reason for record in await scaling(control.database) if record.scaled is not None]
+    assert reasons[0] in ("at-min", "backlog")
+    assert "surplus" in reasons
+    assert len(control.pids) >= 4
+    assert not [pid for pid in control.pids if alive(pid)], "no process is left behind"
+    assert not list(control.registry.glob("*.json"))
+
+
+async def test_a_dry_run_starts_no_process(tmp_path: Path) -> None:
+    async with controller(tmp_path, HEADRACE_DRY_RUN="true") as control:
+        await submit(control.database, 100)
+        async with asyncio.timeout(60):
+            while not (records := await scaling(control.database)) or records[-1].wanted != 3:
+                await asyncio.sleep(0.1)
+        assert control.consumers() == {}
+    assert {(record.dry_run, record.scaled) for record in await scaling(control.database)} == {(True, None)}
+
+
+async def test_the_gateway_tells_and_watch_draws_what_was_decided(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async with program("service", tmp_path, "HEADRACE_PORT") as gateway, aiohttp.ClientSession() as client:
+        await gateway.ready()
+
+        async def ask(path: str) -> tuple[int, Any]:
+            async with client.get(gateway.url + path) as answer:
+                return answer.status, await answer.json(content_type=None)
+
+        assert await ask("/v1/scaling") == (200, {"items": []})
+        await watch(gateway.url, None, rounds=1)
+        assert "No decision yet" in capsys.readouterr().out
+        async with controller(tmp_path) as control:
+            await control.ready()
+            await submit(control.database, 400)
+            await control.until(lambda: len(control.consumers()) == 3)
+            async with asyncio.timeout(60):
+                while [item["asked"] for item in (await ask("/v1/scaling"))[1]["items"]] != [3]:
+                    await asyncio.sleep(0.1)
+        status, found = await ask("/v1/scaling")
+        assert status == 200
+        assert [(item["queue"], item["workload"]) for item in found["items"]] == [("settlement", "consumer")]
+        status, found = await ask("/v1/scaling/settlement?limit=2000")
+        history = found["items"]
+        assert status == 200
+        assert [item["at"] for item in history] == sorted(item["at"] for item in history)
+        assert any(item["scaled"] == 3 for item in history)
+        assert (await ask("/v1/scaling/settlement?limit=1"))[1]["items"] == history[-1:]
+        assert (await ask("/v1/scaling/email"))[1] == {"items": []}
+        for path, expected in (("/v1/scaling/nothing", 404), ("/v1/scaling/email?limit=0", 422)):
+            assert (await ask(path))[0] == expected
+        console = Console(width=140, record=True, file=io.StringIO())
+        console.print(panel(history))
+        drawn = console.export_text()
+        assert "settlement · consumer" in drawn
+        assert any(item["text"][:40] in drawn for item in history)
+        await watch(gateway.url, "settlement", rounds=2)
+        assert "settlement" in capsys.readouterr().out
+        # A queue that no contract names any more is in the journal still.
+        journal = SqliteJournal(str(gateway.database), Settings(), SystemClock())
+        await journal.open()
+        await journal.append([ScalingRecord("renamed", "consumer", SystemClock().wall(), 1, 1, "steady", "")])
+        await journal.close()
+        await watch(gateway.url, None, rounds=1)
+        assert "settlement" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            {"HEADRACE_WORKLOADS": '[{"name": "c", "queues": ["email"], "policy": {"min_replicas": 5, "max_replicas": 2}}]'},
+            "min_replicas=5",
+        ),
+        ({"HEADRACE_WORKLOADS": '[{"name": "c", "queues": ["nothing"]}]'}, "queue 'nothing'"),
+        ({"HEADRACE_WORKLOADS": '[{"name": "c", "queues": ["email"], "policy": {"replicas": 2}}]'}, "no field 'replicas'"),
+        ({"HEADRACE_WORKLOADS": '[{"name": "c", "queues": []}]'}, "HEADRACE_WORKLOADS_0_QUEUES"),
+        ({"HEADRACE_WORKLOADS": "[{"}, "HEADRACE_WORKLOADS is not JSON"),
+        ({"HEADRACE_TRACE_URL": "https://tempo.example/trace"}, "HEADRACE_TRACE_URL"),
+        ({"HEADRACE_INTERVAL": "0"}, "HEADRACE_INTERVAL='0'"),
+        ({"HEADRACE_OUTCOMES": "mysql://x"}, "HEADRACE_OUTCOMES"),
+    ],
+)
+async def test_a_bad_setting_stops_the_start_with_its_name(settings: dict[str, str], said: str, tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "autoscaler", env=environment(tmp_path, **settings), stderr=asyncio.subprocess.PIPE
+    )
+    _, err = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 2
+    assert said in err.decode()
+    assert "Traceback" not in err.decode()
