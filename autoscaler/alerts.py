@@ -16,9 +16,10 @@ from telemetry import logs, metrics
 _log = logs.get("autoscaler.alerts")
 
 # An alert that comes and goes within so many seconds is one alert: it is told as over only after it has been away for so long.
-CALM_SECONDS = 30.0
+# A saturated downstream is tried again every two minutes, and stands the test for half a minute: that is no end of it.
+CALM_SECONDS = 60.0
 # Alertmanager takes an alert for over 5 minutes after it was last posted (`resolve_timeout`): sinks are reminded before.
-REMIND_SECONDS = 60.0
+REMIND_SECONDS = 120.0
 
 
 class Alerts:

@@ -278,6 +278,6 @@ async def test_an_alert_of_the_decision_is_told() -> None:
         await until(lambda: {kind for kind, _ in world.ear.kinds} == {"backlog", "at-max"}, within=ROUND)
         assert sample("headrace_scaling_alert", queue="jobs", kind="at-max") == 1
         world.seer.shared["ready_jobs"] = 0
-        await until(lambda: sum(resolved for _, resolved in world.ear.kinds) == 2, within=40)
+        await until(lambda: sum(resolved for _, resolved in world.ear.kinds) == 2, within=70)
         assert sample("headrace_scaling_alert", queue="jobs", kind="at-max") == 0
     assert {record.alerts[0].kind for record in world.records() if record.alerts} == {"backlog"}
