@@ -156,6 +156,9 @@ def simulate(
     dt: Annotated[float | None, typer.Option(help="Seconds of a step; 0.25.")] = None,
     compress: Annotated[int, typer.Option(min=1, help="Play the trace in so small a part of its time, at the same rates.")] = 1,
     seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
+    broker_rate: Annotated[
+        float, typer.Option(help="Jobs/s of one broker, for the sizing of `day`; `make bench-smoke` measures it.")
+    ] = 6000.0,
     sweep: Annotated[bool, typer.Option("--sweep", help="Try each policy at every setting of a search, and compare.")] = False,
     tune: Annotated[
         float | None,
@@ -166,7 +169,24 @@ def simulate(
     from cli.simulate import Options, run
 
     names = [name.strip() for name in policy.split(",")]
-    run(Options(trace, names, out, json, peak_replicas, objective, service_seconds, concurrency, dt, compress, seed, sweep, tune))
+    run(
+        Options(
+            trace,
+            names,
+            out,
+            json,
+            peak_replicas,
+            objective,
+            service_seconds,
+            concurrency,
+            dt,
+            compress,
+            seed,
+            sweep,
+            tune,
+            broker_rate,
+        )
+    )
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from math import ceil
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -26,7 +27,8 @@ from jobs.errors import SettingsError
 class Options:
     """What the command line asks for. None: as the scenario has it. compress: so many times shorter is the trace played.
 
-    sweep: also every setting of a search. tune: what a late second costs, in pod-seconds; the first trace is tuned on.
+    broker_rate: jobs/s that one broker takes and gives, for the sizing table. sweep: also every setting of a search.
+    tune: what a late second costs, in pod-seconds; the first trace is tuned on.
     """
 
     traces: Sequence[str]
@@ -42,6 +44,7 @@ class Options:
     seed: int = 0
     sweep: bool = False
     tune: float | None = None
+    broker_rate: float = 6000.0
 
 
 def run(options: Options) -> None:
@@ -63,7 +66,7 @@ def run(options: Options) -> None:
         if options.sweep:
             show(comparison, console)
         if found.name == "day":
-            console.print(_sizing(found))
+            console.print(_sizing(found, options.broker_rate))
     if options.out is not None:
         _report(options.out, sections, console)
     if options.as_json:
@@ -155,13 +158,17 @@ def _short(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 or value == int(value) else f"{value:.2f}"
 
 
-def _sizing(found: Scenario) -> Table:
+def _sizing(found: Scenario, broker_rate: float) -> Table:
     rows = sizing(found.arrivals, found.world.replica_rate)
     table = Table(title=f"Sizing at 80 % busy: {pod_hours(rows):,} pod-hours in all", title_justify="left")
-    for name in ("hour", "arrivals/s", "peak/s", "replicas"):
+    for name in ("hour", "arrivals/s", "peak/s", "replicas", "brokers"):
         table.add_column(name, justify="right")
     for row in rows:
-        table.add_row(f"{row.hour:02d}:00", f"{row.mean:,.0f}", f"{row.peak:,.0f}", f"{row.replicas:,}")
+        brokers = ceil(row.peak / broker_rate)
+        table.add_row(f"{row.hour:02d}:00", f"{row.mean:,.0f}", f"{row.peak:,.0f}", f"{row.replicas:,}", f"{brokers:,}")
+    table.caption = (
+        f"a replica does {found.world.replica_rate:,.0f} jobs/s, a broker {broker_rate:,.0f}: give your own measured rates"
+    )
     return table
 
 
