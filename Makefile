@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo up test check format bench-smoke bench-backlog bench-controller lock clean
+.PHONY: help demo up test e2e check format bench-smoke bench-backlog bench-controller lock clean
 
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,14 +27,18 @@ up: $(VENV)/run.stamp ## run the embedded system until Ctrl-C
 	$(BIN)/headrace up
 
 test: $(VENV)/dev.stamp ## all tests whose servers are here; HEADRACE_TEST_REQUIRE=postgres makes a skip a failure
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --ignore=tests/cluster
 
-check: $(VENV)/dev.stamp ## lint, types, directions of dependency, shell scripts
+e2e: $(VENV)/dev.stamp ## the tests on a Kubernetes cluster: KUBECONFIG's, or the one beside this folder
+	$(BIN)/python -m pytest tests/cluster
+
+check: $(VENV)/dev.stamp ## lint, types, directions of dependency, shell scripts, alert rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/shellcheck .ci/run
+	$(if $(shell command -v promtool),promtool check rules telemetry/rules/headrace.yaml && promtool test rules telemetry/rules/tests.yaml,@echo "promtool is not here: the alert rules are not checked")
 
 format: $(VENV)/dev.stamp ## format the code
 	$(BIN)/ruff check --fix .

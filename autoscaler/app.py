@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from autoscaler.actuators.dry_run import DryRun
@@ -19,6 +21,7 @@ from autoscaler.recorder import Recorder
 from autoscaler.settings import ControllerSettings, WorkloadSettings, policy_of
 from autoscaler.signals.consumers import ConsumersSignal
 from autoscaler.signals.depth import DepthSignal
+from autoscaler.signals.prometheus import PrometheusSignal
 from autoscaler.signals.rabbitmq import ManagementSignal
 from autoscaler.watchers import Watchers
 from jobs.adapters import choose
@@ -56,6 +59,14 @@ def workloads_of(settings: ControllerSettings, catalogue: Catalogue) -> dict[str
     return {workload.name: workload for workload in workloads}
 
 
+class Outside(NamedTuple):
+    """What differs between one machine and a cluster."""
+
+    actuator: Actuator
+    leadership: Leadership
+    sinks: Sequence[AlertSink]
+
+
 class ControllerApp:
     """One process that scales some workloads."""
 
@@ -71,22 +82,26 @@ class ControllerApp:
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT. A second signal ends the process at once."""
         self._listen_to_signals()
-        settings, clock = self._settings, self._clock
-        actuator, leadership = self._outside()
+        async with self._outside() as outside:
+            await self._run(outside)
+        _log.info("stopped")
+
+    async def _run(self, outside: Outside) -> None:
+        settings, clock, actuator = self._settings, self._clock, outside.actuator
         consumers = ConsumersSignal(self._replicas_of(actuator), clock, settings.signal_timeout)
         watchers = Watchers(self._signals(consumers), [q for of in self._queues.values() for q in of], clock, settings.interval)
-        recorder, alerts = Recorder(choose.journal(settings, clock)), Alerts(self._sinks(), clock)
+        recorder, alerts = Recorder(choose.journal(settings, clock)), Alerts([*self._sinks(), *outside.sinks], clock)
         controller = Controller(
             [self._workload(name, watchers, actuator, recorder, alerts, consumers) for name in self._workloads],
             watchers,
-            leadership,
+            outside.leadership,
             clock,
             settings.interval,
         )
         probes = Probes(settings.controller_host, settings.controller_port, list, lambda: self._not_ready(actuator), {})
         probes.open()
         await actuator.open()
-        for opened in (recorder, watchers, leadership):
+        for opened in (recorder, watchers, outside.leadership):
             await opened.open()
         background = [asyncio.create_task(controller.run()), asyncio.create_task(eventloop.watch())]
         _log.info("controlling", workloads={name: list(of) for name, of in self._queues.items()}, dry_run=settings.dry_run)
@@ -95,9 +110,8 @@ class ControllerApp:
         for task in (stopping, *background):
             task.cancel()
         ended = await asyncio.gather(*background, return_exceptions=True)
-        for part in (leadership, watchers, recorder, alerts, actuator, probes):  # the lead first: another one may take over
+        for part in (outside.leadership, watchers, recorder, alerts, actuator, probes):  # the lead first: another one may take over
             await part.close()
-        _log.info("stopped")
         for result in ended:
             if isinstance(result, Exception):
                 raise result
@@ -119,13 +133,28 @@ class ControllerApp:
             trace_url=self._settings.trace_url,
         )
 
-    def _outside(self) -> tuple[Actuator, Leadership]:
+    @asynccontextmanager
+    async def _outside(self) -> AsyncIterator[Outside]:
+        """What starts consumers, and who leads. A Kubernetes API that cannot be reached now is waited for by its watches."""
         settings = self._settings
-        real: Actuator
-        from autoscaler.actuators.processes import Processes
+        if settings.actuator == "processes":
+            from autoscaler.actuators.processes import Processes
 
-        real, leadership = Processes(self._queues, Path(settings.registry), drain=_DRAIN_SECONDS, clock=self._clock), Always()
-        return (DryRun(real) if settings.dry_run else real), leadership
+            processes = Processes(self._queues, Path(settings.registry), drain=_DRAIN_SECONDS, clock=self._clock)
+            yield Outside(self._maybe_dry(processes), Always(), [])
+            return
+        from autoscaler.actuators.kubernetes import EventSink, Kubernetes, Lease, connect
+
+        api = await connect(namespace=settings.namespace)
+        try:
+            kubernetes = Kubernetes(api, list(self._workloads), metrics_port=settings.consumer_port, clock=self._clock)
+            lease = Lease(api, settings.lease, clock=self._clock)
+            yield Outside(self._maybe_dry(kubernetes), lease, [EventSink(kubernetes)])
+        finally:
+            await api.close()
+
+    def _maybe_dry(self, actuator: Actuator) -> Actuator:
+        return DryRun(actuator) if self._settings.dry_run else actuator
 
     def _signals(self, consumers: ConsumersSignal) -> list[Signal]:
         """The broker's depths first: they are true at the moment of asking. The management API's figures are 5 s old."""
@@ -135,6 +164,8 @@ class ControllerApp:
         if settings.management_url.get_secret_value():
             vhost = unquote(urlsplit(settings.broker.get_secret_value()).path[1:]) or "/"
             signals.append(ManagementSignal(settings.management_url.get_secret_value, vhost, clock, settings.signal_timeout))
+        if settings.prometheus_url.get_secret_value():
+            signals.append(PrometheusSignal(settings.prometheus_url.get_secret_value, clock, settings.signal_timeout))
         return signals
 
     def _sinks(self) -> list[AlertSink]:

@@ -14,9 +14,9 @@ from autoscaler.explain import alerts_of, text_of
 from autoscaler.guard import watch_progress
 from autoscaler.model import UNKNOWN, Decision, Observation, Pause, Policy, Reason
 from autoscaler.schedule import floor_at
-from autoscaler.state import State
-from autoscaler.view import View, fresh, learn, view_of
-from autoscaler.window import peak_of
+from autoscaler.state import NEVER, State
+from autoscaler.view import View, learn, view_of
+from autoscaler.window import Peaks, peak_of
 
 
 class Draft(NamedTuple):
@@ -26,11 +26,11 @@ class Draft(NamedTuple):
 
 def decide(policy: Policy, state: State, seen: Observation, now: float) -> tuple[Decision, State]:
     """Decide for one queue. now: monotonic seconds."""
-    state = learn(state, seen, now)
+    state = learn(policy, state, seen, now)
     view = view_of(policy, state, seen, now)
     low = max(policy.min_replicas, floor_at(policy.floors, seen.wall))
-    state, draft = _draft(policy, state, view, seen, now, low)
-    final = _bounded(policy, draft, seen, low)
+    peak, peaks = peak_of(state.peaks, view.settled, now, policy.down_window)
+    final = _bounded(policy, _draft(policy, state, view, seen, now, low, peak), seen, low)
     decision = Decision(
         final.replicas,
         final.reason,
@@ -40,61 +40,66 @@ def decide(policy: Policy, state: State, seen: Observation, now: float) -> tuple
         view.speed,
         alerts_of(policy, state, seen, view, final, now),
     )
-    return decision, _remember(policy, state, view, seen.asked, decision, now)
+    return decision, _remember(policy, state, view, seen, peaks, decision.replicas, now)
 
 
-def _draft(policy: Policy, state: State, view: View, seen: Observation, now: float, low: int) -> tuple[State, Draft]:
-    """What is wanted, before bounds; and the state with today's peak noted."""
+def _draft(policy: Policy, state: State, view: View, seen: Observation, now: float, low: int, peak: int) -> Draft:
+    """What is wanted, before bounds. peak: replicas, the most that the window asks for."""
     asked = seen.asked
     if seen.pause is Pause.ALL:
-        return state, Draft(asked, Reason.PAUSED)
+        return Draft(asked, Reason.PAUSED)
     if view.backlog is UNKNOWN:
-        blind_for = 0.0 if state.blind_since is None else now - state.blind_since
-        if blind_for > policy.blind_limit:
-            return state, Draft(max(asked, policy.fallback_replicas), Reason.FALLBACK)
-        return state, Draft(asked, Reason.BLIND)
-    settled = max(1, ceil(view.raw * (1.0 + policy.tolerance)))
-    peak, peaks = peak_of(state.peaks, settled, now, policy.down_window)
-    state = state._replace(peaks=peaks)
+        if state.blind_for(now) > policy.blind_limit:
+            return Draft(max(asked, policy.fallback_replicas), Reason.FALLBACK)
+        return Draft(asked, Reason.BLIND)
     if asked == 0:
-        return state, Draft(max(1, ceil(view.raw)), Reason.WAKE) if view.backlog > 0 else Draft(0, Reason.STEADY)
-    if low == 0 and view.empty and state.idle_since is not None and now - state.idle_since >= policy.idle_seconds:
-        return state, Draft(0, Reason.IDLE)
-    return state, _more(policy, state, view, seen, now) or _fewer(policy, state, view, asked, settled, peak, now)
+        return Draft(max(1, ceil(view.raw)), Reason.WAKE) if view.backlog > 0 else Draft(0, Reason.STEADY)
+    if low == 0 and view.empty and _idle(policy, state, now):
+        return Draft(0, Reason.IDLE)
+    return _more(policy, state, view, seen, now) or _fewer(policy, state, view, asked, peak, now)
+
+
+def _idle(policy: Policy, state: State, now: float) -> bool:
+    return state.idle_since is not None and now - state.idle_since >= policy.idle_seconds and now >= state.settled_at
 
 
 def _more(policy: Policy, state: State, view: View, seen: Observation, now: float) -> Draft | None:
-    """More than runs, by the formula or by a threshold rule; held where more have brought nothing."""
+    """More than runs, by the formula or, where that asks for less, by a threshold rule; held where more have brought nothing."""
     asked = seen.asked
-    draft = None
-    if view.raw > asked * (1.0 + policy.tolerance):
-        draft = Draft(ceil(view.raw), Reason.BACKLOG)
-    elif now - state.step_at >= policy.threshold_cooldown and (rule := _threshold(policy, state, view, seen, now)) is not None:
-        draft = Draft(asked + max(1, int(asked * policy.threshold_step)), rule)
+    draft = Draft(ceil(view.raw), Reason.BACKLOG) if view.raw > asked * (1.0 + policy.tolerance) else None
+    if (rule := _threshold(policy, state, view, seen, now)) is not None:
+        step = asked + max(1, int(asked * policy.threshold_step))
+        if draft is None or draft.replicas < step:  # never fewer for a backlog of which the formula just asks for a little more
+            draft = Draft(step, rule)
     if draft is not None and now < state.saturated_until:
         return Draft(asked, Reason.NO_PROGRESS)
     return draft
 
 
 def _threshold(policy: Policy, state: State, view: View, seen: Observation, now: float) -> Reason | None:
-    """The rule that asks for a step although the formula does not: the backlog does not fall, so the formula is wrong."""
-    if view.backlog is UNKNOWN or view.backlog < state.backlog or view.waiting <= 0:
+    """The rule that asks for a step whatever the formula does: the backlog does not fall, so the formula is wrong.
+
+    Not while what was added last may still be starting, and not by a reading that the last decision had already.
+    """
+    if view.backlog is UNKNOWN or view.backlog < state.backlog or view.waiting <= 0 or seen.ready_jobs is UNKNOWN:
+        return None
+    if seen.ready_jobs.at <= state.backlog_at or state.backlog_at == NEVER:
+        return None
+    if now - state.step_at < max(policy.threshold_cooldown, state.startup.expected(policy.startup_seconds)):
         return None
     if view.backlog > policy.backlog_threshold:
         return Reason.BACKLOG_THRESHOLD
-    oldest = now - policy.freshness
-    wait, handler = fresh(seen.wait_mean, oldest), fresh(seen.handler_mean, oldest)
-    if wait is UNKNOWN or handler is UNKNOWN or wait + handler <= policy.latency_threshold or wait <= handler:
+    if view.wait is UNKNOWN or view.handler is UNKNOWN or view.wait + view.handler <= policy.latency_threshold:
         return None
-    return Reason.LATENCY_THRESHOLD
+    return Reason.LATENCY_THRESHOLD if view.wait > view.handler else None
 
 
-def _fewer(policy: Policy, state: State, view: View, asked: int, settled: int, peak: int, now: float) -> Draft:
+def _fewer(policy: Policy, state: State, view: View, asked: int, peak: int, now: float) -> Draft:
     """Fewer than runs, if that is certain, has been so for the whole window, and a step at a time."""
-    if settled >= asked:
-        return Draft(asked, Reason.STEADY)
     if view.arrival is UNKNOWN or not view.whole:
         return Draft(asked, Reason.BLIND)
+    if view.settled >= asked:
+        return Draft(asked, Reason.STEADY)
     if now < state.settled_at:
         return Draft(asked, Reason.SETTLING)
     if peak >= asked:
@@ -122,18 +127,19 @@ def _bounded(policy: Policy, draft: Draft, seen: Observation, low: int) -> Draft
     return Draft(wanted, reason)
 
 
-_STEPS = (Reason.BACKLOG_THRESHOLD, Reason.LATENCY_THRESHOLD)
-
-
-def _remember(policy: Policy, state: State, view: View, asked: int, decision: Decision, now: float) -> State:
+def _remember(policy: Policy, state: State, view: View, seen: Observation, peaks: Peaks, replicas: int, now: float) -> State:
     """What the next decision has to know of this one."""
-    blind, empty, shrinking = view.backlog is UNKNOWN, view.empty, decision.replicas < asked
-    stepped = decision.reason in _STEPS and decision.replicas > asked
+    backlog, backlog_at = state.backlog, state.backlog_at
+    blind_since = now if state.blind_since is None else state.blind_since
+    if view.backlog is not UNKNOWN and seen.ready_jobs is not UNKNOWN:
+        backlog, backlog_at = view.backlog, seen.ready_jobs.at
     state = state._replace(
-        blind_since=(now if state.blind_since is None else state.blind_since) if blind else None,
-        idle_since=(now if state.idle_since is None else state.idle_since) if empty else None,
-        backlog=state.backlog if view.backlog is UNKNOWN else view.backlog,
-        down_at=now if shrinking else state.down_at,
-        step_at=now if stepped else state.step_at,
+        peaks=peaks,
+        blind_since=blind_since if view.backlog is UNKNOWN else None,
+        idle_since=(now if state.idle_since is None else state.idle_since) if view.empty else None,
+        backlog=backlog,
+        backlog_at=backlog_at,
+        down_at=now if replicas < seen.asked else state.down_at,
+        step_at=now if replicas > seen.asked else state.step_at,
     )
-    return watch_progress(policy, state, view, decision.replicas > asked, now)
+    return watch_progress(policy, state, view, replicas > seen.asked, now)

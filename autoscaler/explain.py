@@ -16,20 +16,25 @@ def text_of(policy: Policy, asked: int, wanted: int, reason: Reason, view: View)
     """Such as `backlog 48,210, arriving 120/s: 12 → 45 (drain in 60 s at 26 jobs/s a replica, 80 % busy)`."""
     backlog = "backlog unknown" if view.backlog is UNKNOWN else f"backlog {view.backlog:,.0f}"
     ready_alone = "" if view.whole or view.backlog is UNKNOWN else " (ready alone)"
-    arriving = "arrivals unknown" if view.arrival is UNKNOWN else f"arriving {view.arrival:,.0f}/s"
+    arriving = "arrivals unknown" if view.arrival is UNKNOWN else f"arriving {_rate(view.arrival)}/s"
     change = f"{asked} → {wanted}" if wanted != asked else f"{asked}"
-    how = f"drain in {policy.drain_target:g} s at {view.speed:,.3g} jobs/s a replica, {policy.utilisation * 100:.0f} % busy"
-    return f"{backlog}{ready_alone}, {arriving}: {change} ({how}; {reason.value})"
+    how = f"drain in {policy.drain_target:g} s at {_rate(view.speed)} jobs/s a replica, {policy.utilisation * 100:.0f} % busy"
+    return f"{backlog}{ready_alone}, {arriving}: {change} ({how}; {reason})"
+
+
+def _rate(value: float) -> str:
+    """Three figures, and all of those before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def alerts_of(policy: Policy, state: State, seen: Observation, view: View, final: Draft, now: float) -> tuple[Alert, ...]:
     """What an operator should know now."""
     alerts = []
-    if (slow := _latency(policy, seen, now)) is not None:
+    if (slow := _latency(policy, view, seen.slow_trace)) is not None:
         alerts.append(slow)
     if view.backlog is not UNKNOWN and view.backlog > policy.backlog_threshold:
         alerts.append(Alert(AlertKind.BACKLOG, f"backlog {view.backlog:,.0f} is above {policy.backlog_threshold:,.0f} jobs"))
-    if final.reason is Reason.FALLBACK:
+    if view.backlog is UNKNOWN and state.blind_for(now) > policy.blind_limit:  # whatever was decided, also while paused
         alerts.append(Alert(AlertKind.BLIND, f"nothing is known of the queue for more than {policy.blind_limit:g} s"))
     if now < state.saturated_until:
         alerts.append(Alert(AlertKind.SATURATED, f"downstream saturated: {state.saturated_text or 'more replicas bring nothing'}"))
@@ -40,15 +45,13 @@ def alerts_of(policy: Policy, state: State, seen: Observation, view: View, final
     return tuple(alerts)
 
 
-def _latency(policy: Policy, seen: Observation, now: float) -> Alert | None:
-    wait, handler, oldest = seen.wait_mean, seen.handler_mean, now - policy.freshness
-    if wait is UNKNOWN or handler is UNKNOWN or min(wait.at, handler.at) < oldest:
+def _latency(policy: Policy, view: View, trace_id: str) -> Alert | None:
+    wait, handler = view.wait, view.handler
+    if wait is UNKNOWN or handler is UNKNOWN or wait + handler <= policy.latency_threshold:
         return None
-    if wait.value + handler.value <= policy.latency_threshold:
-        return None
-    slower = "waiting" if wait.value > handler.value else "the handler"
+    slower = "waiting" if wait > handler else "the handler"
     text = (
-        f"mean latency {wait.value + handler.value:.1f} s is above {policy.latency_threshold:g} s: "
-        f"{wait.value:.1f} s waiting, {handler.value:.1f} s in the handler; {slower} is what is slow"
+        f"mean latency {wait + handler:.1f} s is above {policy.latency_threshold:g} s: "
+        f"{wait:.1f} s waiting, {handler:.1f} s in the handler; {slower} is what is slow"
     )
-    return Alert(AlertKind.LATENCY, text, seen.slow_trace)
+    return Alert(AlertKind.LATENCY, text, trace_id)

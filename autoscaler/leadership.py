@@ -1,15 +1,15 @@
-"""Who acts, where there is only one controller."""
+"""Leadership where nobody else could lead."""
 
 from __future__ import annotations
 
 
 class Always:
-    """The only controller there is."""
+    """For a controller that is the only one: local processes, or a Deployment of one replica that is recreated, not rolled."""
 
-    leading = True
+    async def open(self) -> None: ...
 
-    async def open(self) -> None:
-        """Nothing to win."""
+    async def close(self) -> None: ...
 
-    async def close(self) -> None:
-        """Nothing to give up."""
+    @property
+    def leading(self) -> bool:
+        return True

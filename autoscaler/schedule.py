@@ -26,13 +26,18 @@ class Floor:
 
     def __post_init__(self) -> None:
         try:
-            CronSim(self.cron, datetime(2026, 1, 1, tzinfo=ZoneInfo(self.zone)))
+            start = datetime(2026, 1, 1, tzinfo=ZoneInfo(self.zone))
+        except (OSError, ValueError, KeyError):  # ZoneInfoNotFoundError is a KeyError
+            raise SettingsError(f"floor: zone={self.zone!r} is no IANA time zone") from None
+        try:
+            cron = CronSim(self.cron, start)
         except CronSimError as error:
-            raise SettingsError(f"floor: cron={self.cron!r}: {error}; write five fields, as in '* 8-17 * * mon-fri'") from None
-        except (OSError, ValueError):  # ZoneInfoNotFoundError is a KeyError of its own
-            raise SettingsError(f"floor: zone={self.zone!r} is no IANA time zone") from None
-        except KeyError:
-            raise SettingsError(f"floor: zone={self.zone!r} is no IANA time zone") from None
+            raise SettingsError(f"floor: cron={self.cron!r}: {error}; {_FORM}") from None
+        if len(self.cron.split()) != 5:  # CronSim takes six, with seconds first: a floor holds for whole minutes
+            raise SettingsError(f"floor: cron={self.cron!r}: {len(cron.parts)} fields; {_FORM}")
+
+
+_FORM = "write five fields, as in '* 8-17 * * mon-fri'"
 
 
 def floor_at(floors: Sequence[Floor], wall: float) -> int:
@@ -46,7 +51,10 @@ def _in_minute(floors: tuple[Floor, ...], minute: int) -> int:
 
 
 def _holds(floor: Floor, minute: int) -> bool:
-    """Whether this very minute is one that the expression names: the first one after the minute before is this one."""
+    """Whether the expression names this minute as clocks in the zone show it; an hour that comes twice holds twice.
+
+    Its fields are asked, not its next time: cron moves times that a change of the clock leaves out, a floor has no need to.
+    """
     this = datetime.fromtimestamp(minute * 60, ZoneInfo(floor.zone))
-    before = datetime.fromtimestamp(minute * 60 - 60, ZoneInfo(floor.zone))
-    return next(CronSim(floor.cron, before)) == this
+    cron = CronSim(floor.cron, this)
+    return this.minute in cron.minutes and this.hour in cron.hours and this.month in cron.months and cron.match_day(this.date())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any, NamedTuple
 
 from autoscaler.window import Peaks, Rate, Service, Startup
@@ -13,18 +14,22 @@ class Guard(NamedTuple):
     """Replicas were added: does throughput follow?
 
     ready, throughput: when they were asked for (replicas, jobs/s). grown_at: when more were ready, or NEVER.
+    grown, looks: replicas that were ready since then, summed over so many looks.
     """
 
     ready: float
     throughput: float
     grown_at: float = NEVER
+    grown: float = 0.0
+    looks: int = 0
 
 
 class State(NamedTuple):
     """Times are monotonic seconds; NEVER is long ago, None is not now.
 
-    derived: arrivals were last told by what has ended and what is there, not by the broker's own counter.
-    backlog: the last known one (jobs). settled_at: from then on replicas may be taken away.
+    settled_at: from then on replicas may be taken away. derived: arrivals come from what has ended and what is still there.
+    backlog, backlog_at: the last known one (jobs), and when it was so. idle_since: nothing has been there since.
+    down_at, step_at: the last time that replicas were taken away, or added.
     """
 
     settled_at: float
@@ -35,6 +40,7 @@ class State(NamedTuple):
     startup: Startup = Startup()
     peaks: Peaks = ()
     backlog: float = 0.0
+    backlog_at: float = NEVER
     blind_since: float | None = None
     idle_since: float | None = None
     down_at: float = NEVER
@@ -42,6 +48,10 @@ class State(NamedTuple):
     guard: Guard | None = None
     saturated_until: float = NEVER
     saturated_text: str = ""
+
+    def blind_for(self, now: float) -> float:
+        """Seconds since something of the queue was known; 0 in the first moment."""
+        return 0.0 if self.blind_since is None else now - self.blind_since
 
 
 def fresh(now: float, window: float) -> State:
@@ -68,16 +78,16 @@ def restored(kept: dict[str, Any], now: float, away: float) -> State:
 
     Rates begin anew. Idleness is not carried over time in which nobody looked.
     """
-    jobs, seconds = (float(value) for value in kept["service"])
+    jobs, seconds = (_number(value) for value in kept["service"])
     return State(
-        settled_at=now + max(0.0, float(kept["settles_in"]) - away),
+        settled_at=now + max(0.0, _number(kept["settles_in"]) - away),
         service=Service(None, None, jobs, seconds),
-        startup=Startup(float(kept["startup"])),
-        peaks=tuple((now - away - float(age), int(value)) for age, value in kept["peaks"]),
+        startup=Startup(_number(kept["startup"])),
+        peaks=tuple((now - away - _number(age), int(_number(value))) for age, value in kept["peaks"]),
         down_at=_time(kept["down_age"], now, away),
         step_at=_time(kept["step_age"], now, away),
-        idle_since=None if kept["idle_age"] is None or away > 30.0 else now - away - float(kept["idle_age"]),
-        saturated_until=now + float(kept["saturated_for"]) - away,
+        idle_since=None if kept["idle_age"] is None or away > 30.0 else now - away - _number(kept["idle_age"]),
+        saturated_until=now + _number(kept["saturated_for"]) - away,
     )
 
 
@@ -86,4 +96,12 @@ def _age(at: float, now: float) -> float | None:
 
 
 def _time(age: float | None, now: float, away: float) -> float:
-    return NEVER if age is None else now - away - float(age)
+    return NEVER if age is None else now - away - _number(age)
+
+
+def _number(value: Any) -> float:
+    """An age or an amount. JSON readers let NaN and Infinity pass, and either would stay in the state for ever."""
+    number = float(value)
+    if not 0.0 <= number < inf:
+        raise ValueError(f"{value!r} is no age or amount")
+    return number

@@ -5,14 +5,16 @@ Each is a frozen record and a function that gives the next one. Times are monoto
 
 from __future__ import annotations
 
-from math import exp
+from math import exp, inf
 from typing import NamedTuple
 
 from autoscaler.model import UNKNOWN, Figure, Seen
 
-# A rate follows its counter with this time constant. Shorter follows noise; longer is late on a ramp, where the backlog, which is
-# always fresh, makes up for it.
-RATE_SECONDS = 6.0
+# A rate follows its counter with this time constant, unless told otherwise. Shorter follows noise; longer is late on a ramp, where
+# the backlog, which is always fresh, makes up for it.
+RATE_SECONDS = 3.0
+# Two readings that are closer tell nothing: 36 jobs within 1 ms are no 36,000/s.
+LEAST_SECONDS = 0.2
 # The slope of a rate is noisier than the rate: it is followed more slowly, and a forecast goes no further than to the double.
 TREND_SECONDS = 20.0
 MOST_GROWTH = 2.0
@@ -28,33 +30,38 @@ class Rate(NamedTuple):
     """The rate of a counter. level: per second. trend: per second, per second. known: two readings have been seen."""
 
     total: float = 0.0
-    at: float = float("-inf")
+    at: float = -inf
     level: float = 0.0
     trend: float = 0.0
     known: bool = False
 
-    def next(self, seen: Seen) -> Rate:
-        """With a new reading. The same reading again, or none, changes nothing; a counter that went back began anew."""
-        if seen is UNKNOWN or seen.at <= self.at:
+    def next(self, seen: Seen, *, follow: float = RATE_SECONDS, noisy: bool = False) -> Rate:
+        """With a new reading. The same reading again, or none, changes nothing; a counter that went back began anew.
+
+        follow: the time constant, in seconds.
+        noisy: a sum of figures of different ages, which goes back without having begun anew. What it loses it gains soon after,
+        so that both have to count: else a queue in which nothing arrives would seem to have arrivals.
+        """
+        if seen is UNKNOWN or seen.at < self.at + LEAST_SECONDS:
             return self
         delta, passed = seen.value - self.total, seen.at - self.at
-        if self.at == float("-inf") or delta < 0:
+        if self.at == -inf or (delta < 0 and not noisy):
             return Rate(seen.value, seen.at, self.level, self.trend, self.known)
         sample = delta / passed
         if not self.known:
             return Rate(seen.value, seen.at, sample, 0.0, True)
-        level = self.level + (1.0 - exp(-passed / RATE_SECONDS)) * (sample - self.level)
+        level = self.level + (1.0 - exp(-passed / follow)) * (sample - self.level)
         slope = (level - self.level) / passed
         trend = self.trend + (1.0 - exp(-passed / TREND_SECONDS)) * (slope - self.trend)
         return Rate(seen.value, seen.at, level, trend, True)
 
-    def anew(self) -> Rate:
-        """The same rate, before the first reading of a counter with another zero point."""
-        return self._replace(at=float("-inf"))
-
     def forecast(self, lead: float) -> float:
         """The rate in `lead` seconds: never below today's, since what falls may rise again before fewer could take it."""
-        return max(self.level, min(self.level + self.trend * lead, self.level * MOST_GROWTH))
+        return max(0.0, self.level, min(self.level + self.trend * lead, self.level * MOST_GROWTH))
+
+    def counted_since(self, before: Rate) -> bool:
+        """Whether something was counted since `before`."""
+        return self.total > before.total and before.at != -inf
 
 
 class Service(NamedTuple):
@@ -75,8 +82,10 @@ class Service(NamedTuple):
         passed = completed.at - self.completed.at
         if passed <= 0 or busy.at <= self.busy.at:
             return self
-        if jobs <= 0 or seconds <= 0:  # nothing ended, or a counter began anew: nothing learned, and nothing forgotten
+        if jobs < 0 or seconds < 0 or jobs == seconds == 0:  # a counter began anew, or nothing ran: nothing learned or forgotten
             return Service(completed, busy, self.jobs, self.seconds)
+        if jobs == 0 or seconds == 0:  # jobs run and none has ended yet, or their time comes later: both count once both are there
+            return self
         keep = exp(-passed / SERVICE_SECONDS)
         return Service(completed, busy, self.jobs * keep + jobs, self.seconds * keep + seconds)
 
@@ -99,6 +108,8 @@ class Startup(NamedTuple):
             return self
         if not self.target:
             return Startup(self.seconds, asked, now) if asked > ready.value else self
+        if asked < self.target and asked <= ready.value:  # given up, not reached
+            return Startup(self.seconds)
         if ready.value >= min(self.target, asked):
             took = now - self.since
             seconds = took if not self.seconds else self.seconds + STARTUP_WEIGHT * (took - self.seconds)

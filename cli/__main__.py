@@ -138,6 +138,38 @@ def dead_drop(dead_id: str, url: Url = "http://127.0.0.1:8080") -> None:
 
 
 @app.command()
+def simulate(
+    trace: Annotated[
+        list[str], typer.Option(help="A CSV file, a generator (step, spike, ...), measured-step or day; may be repeated.")
+    ],
+    policy: Annotated[
+        str, typer.Option(help="Policies by name, with commas between; fixed:12 is a fleet of 12.")
+    ] = "ours,keda,kpa,practo,oracle",
+    out: Annotated[Path | None, typer.Option(help="Write a report in HTML, with its pictures beside it.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
+    peak_replicas: Annotated[
+        int | None, typer.Option(min=1, help="Scale the arrivals so that their peak needs so many; 100.")
+    ] = None,
+    objective: Annotated[float | None, typer.Option(help="Seconds that a job may wait; 5.")] = None,
+    service_seconds: Annotated[float | None, typer.Option(help="Seconds that a job takes; 0.1.")] = None,
+    concurrency: Annotated[int | None, typer.Option(help="Jobs that a replica runs at once; 10.")] = None,
+    dt: Annotated[float | None, typer.Option(help="Seconds of a step; 0.25.")] = None,
+    compress: Annotated[int, typer.Option(min=1, help="Play the trace in so small a part of its time, at the same rates.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
+    sweep: Annotated[bool, typer.Option("--sweep", help="Try each policy at every setting of a search, and compare.")] = False,
+    tune: Annotated[
+        float | None,
+        typer.Option(help="Search our policy's parameters on the first trace; a late second costs so many pod-seconds."),
+    ] = None,
+) -> None:
+    """Try scaling policies on recorded or generated traffic, and score them."""
+    from cli.simulate import Options, run
+
+    names = [name.strip() for name in policy.split(",")]
+    run(Options(trace, names, out, json, peak_replicas, objective, service_seconds, concurrency, dt, compress, seed, sweep, tune))
+
+
+@app.command()
 def settings() -> None:
     """Print every setting, as Markdown."""
     from cli.settings import page

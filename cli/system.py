@@ -67,7 +67,6 @@ def local_system(data: Path, *, broker: str | None, outcomes: str | None, consum
         "HEADRACE_REGISTRY": str(data / "consumers"),
         "HEADRACE_CONTROLLER_PORT": str(controller),
         "HEADRACE_WORKLOADS": workloads(consumers),
-        "HEADRACE_INTERVAL": "1",
     }
     mails = data / "mails.jsonl"
     mails.touch()
@@ -83,7 +82,7 @@ def local_system(data: Path, *, broker: str | None, outcomes: str | None, consum
 def workloads(consumers: tuple[int, int]) -> str:
     """HEADRACE_WORKLOADS for one machine: a process starts within 2 s and costs little, so it comes soon and goes soon."""
     least, most = consumers
-    policy = {"min_replicas": least, "max_replicas": most, "startup_seconds": 2.0, "drain_target": 5.0, "down_window": 5.0}
+    policy = {"min_replicas": least, "max_replicas": most, "startup_seconds": 2.0, "down_window": 3.0, "down_cooldown": 1.0}
     return orjson.dumps([{"name": "consumer", "queues": _queues(), "policy": policy}]).decode()
 
 

@@ -2,7 +2,13 @@
 
 import asyncio
 
-pytest_plugins = ("tests.servers.postgres", "tests.servers.rabbitmq", "tests.servers.redis")
+pytest_plugins = (
+    "tests.servers.kubernetes",
+    "tests.servers.postgres",
+    "tests.servers.prometheus",
+    "tests.servers.rabbitmq",
+    "tests.servers.redis",
+)
 
 
 def pytest_configure() -> None:

@@ -204,7 +204,7 @@ class Controlled:
         watchers = Watchers(self.signals, [queue for of in self.workloads.values() for queue in of], clock, INTERVAL)
         recorder, alerts = Recorder(self.notes), Alerts([self.ear], clock)
         shapes = {"min_replicas": 1, "max_replicas": 100, "down_window": 30.0, "down_cooldown": 5.0, "drain_target": 10.0}
-        policy = Policy(**{**shapes, "concurrency": 10, "service_seconds": 0.1, **self.policy})
+        policy = Policy(**{**shapes, "concurrency": 10, "service_seconds": 0.1, "utilisation": 0.8, **self.policy})
 
         def workload(name: str, queues: list[str]) -> WorkloadController:
             policies = dict.fromkeys(queues, policy)

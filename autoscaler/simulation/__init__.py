@@ -1,0 +1,1 @@
+"""The simulated world, in parts. `autoscaler/simulate.py` is the entrance."""

@@ -1,0 +1,45 @@
+"""One policy at many settings, and two policies compared where they are equally late."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from autoscaler.scaler import Scaler
+from autoscaler.simulate import Score, simulate
+from autoscaler.simulation.scenarios import Scenario
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One setting of a policy: what was set, and what came of it."""
+
+    setting: str
+    score: Score
+
+
+def score_of(scenario: Scenario, scaler: Scaler, seed: int = 0) -> Score:
+    """One run. scaler: a new one."""
+    return simulate(scenario.world, scenario.arrivals, scaler, seed=seed, trace=scenario.name).score
+
+
+def least_pods(ours: Iterable[Point], late_s: float) -> Point | None:
+    """Of our settings that are no later than `late_s` seconds the one with the fewest pod-seconds; None if all are later."""
+    soon_enough = [point for point in ours if point.score.late_s <= late_s]
+    return min(soon_enough, key=lambda point: point.score.pod_seconds, default=None)
+
+
+def ratio_at_equal_lateness(ours: Iterable[Point], rival: Score) -> float | None:
+    """Our pod-seconds over the rival's, with our knob turned until we are no later; below 1 we are cheaper."""
+    point = least_pods(ours, rival.late_s)
+    return None if point is None or not rival.pod_seconds else point.score.pod_seconds / rival.pod_seconds
+
+
+def better_than(ours: Score, rivals: Mapping[str, Sequence[Point]]) -> list[tuple[str, Point]]:
+    """The rivals' settings that have both fewer late seconds and fewer pod-seconds than `ours`."""
+    return [
+        (name, point)
+        for name, points in rivals.items()
+        for point in points
+        if point.score.late_s < ours.late_s and point.score.pod_seconds < ours.pod_seconds
+    ]

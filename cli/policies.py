@@ -1,0 +1,107 @@
+"""The policies that `headrace simulate` knows, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from autoscaler.model import Policy
+from autoscaler.ours import Ours
+from autoscaler.rivals import KEDA, KPA, Mode, Oracle, Practo, Trigger
+from autoscaler.scaler import Scaler
+from autoscaler.simulation.arrivals import peak_rate
+from autoscaler.simulation.fixed import Fixed, replicas_for
+from autoscaler.simulation.world import World
+from jobs.errors import SettingsError
+
+Build = Callable[[World, Sequence[float]], Scaler]
+
+
+def _for_the_peak(world: World, arrivals: Sequence[float]) -> Scaler:
+    return Fixed(min(world.max_replicas, replicas_for(world, peak_rate(arrivals))))
+
+
+def ours(**changes: Any) -> Build:
+    """Our policy, with what it knows of a pod (concurrency, a guess of its times) and the bounds of the world."""
+
+    def make(world: World, _: Sequence[float]) -> Scaler:
+        policy = Policy(
+            min_replicas=min(1, world.initial),
+            max_replicas=world.max_replicas,
+            concurrency=world.concurrency,
+            service_seconds=world.service_seconds,
+            startup_seconds=sum(world.startup) / 2,
+        )
+        return Ours(replace(policy, **changes))
+
+    return make
+
+
+def keda(mode: Mode = Mode.QUEUE_LENGTH, value: float = 20.0, **more: Any) -> Build:
+    """KEDA with the RabbitMQ scaler. value: jobs (QueueLength) or jobs/s (MessageRate) a replica, its documented default."""
+
+    def make(world: World, _: Sequence[float]) -> Scaler:
+        trigger = Trigger(mode=mode, value=value)
+        name = "keda" if mode is Mode.QUEUE_LENGTH else "keda-rate"
+        return KEDA(trigger, minimum=min(1, world.initial), maximum=world.max_replicas, name=name, **more)
+
+    return make
+
+
+def kpa(**more: Any) -> Build:
+    """Knative's KPA; its target is what a replica runs at once."""
+
+    def make(world: World, _: Sequence[float]) -> Scaler:
+        settings = {"target": world.concurrency, "minimum": min(1, world.initial), "maximum": world.max_replicas}
+        return KPA(**settings | more)
+
+    return make
+
+
+def practo(messages: int | None = None, **more: Any) -> Build:
+    """practo's worker-pod-autoscaler. messages: a worker's share of the queue; None is what it does in a minute."""
+
+    def make(world: World, _: Sequence[float]) -> Scaler:
+        share = messages if messages is not None else max(1, round(60.0 * world.replica_rate))
+        times = {"seconds_per_job": world.service_seconds / world.concurrency} | more
+        return Practo(share, minimum=min(1, world.initial), maximum=world.max_replicas, **times)
+
+    return make
+
+
+def oracle(objective: float | None = None) -> Build:
+    """Who sees the future. objective: seconds that a job may wait; None is the world's."""
+
+    def make(world: World, arrivals: Sequence[float]) -> Scaler:
+        return Oracle(
+            arrivals,
+            rate=world.replica_rate,
+            startup=world.startup[1],
+            objective=objective if objective is not None else world.objective,
+            maximum=world.max_replicas,
+            minimum=min(1, world.initial),
+        )
+
+    return make
+
+
+POLICIES: Final[Mapping[str, Build]] = {
+    "ours": ours(),
+    "keda": keda(),
+    "keda-rate": keda(Mode.MESSAGE_RATE),
+    "kpa": kpa(),
+    "practo": practo(),
+    "oracle": oracle(),
+    "fixed": _for_the_peak,
+}
+
+
+def build(name: str) -> Build:
+    """What makes a new scaler of this name for a world and its arrivals; `fixed:12` is a fleet of 12. Raises SettingsError."""
+    if name in POLICIES:
+        return POLICIES[name]
+    kind, _, replicas = name.partition(":")
+    if kind == "fixed" and replicas.isdecimal():
+        return lambda world, arrivals: Fixed(int(replicas))  # noqa: ARG005 - it depends on neither
+    raise SettingsError(f"policy {name!r} is not known; there are {', '.join(sorted(POLICIES))} and fixed:N")

@@ -1,0 +1,117 @@
+"""The report of `headrace simulate`: one HTML file that needs nothing beside it, and its pictures as files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Final
+
+from autoscaler.simulate import Run, Score, World
+from cli import plots
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One trace. runs: drawn over time, one at least. more: scores of other settings; "keda 100" is a point of the curve "keda"."""
+
+    trace: str
+    world: World
+    runs: Sequence[Run]
+    more: Sequence[Score] = ()
+
+    @property
+    def scores(self) -> list[Score]:
+        return [run.score for run in self.runs] + list(self.more)
+
+
+_COLUMNS: Final = (
+    ("late_s", "late", "s"),
+    ("p50_wait_s", "wait p50", "s"),
+    ("p95_wait_s", "wait p95", "s"),
+    ("p99_wait_s", "wait p99", "s"),
+    ("pod_seconds", "pod-seconds", "s"),
+    ("scale_actions", "scale actions", ""),
+    ("max_backlog", "most backlog", "jobs"),
+    ("returned", "returned", "jobs"),
+    ("drain_s", "drained in", "s"),
+)
+
+_PAGE: Final = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light; }}
+body {{ font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff;
+  max-width: 1100px; margin: 2rem auto; padding: 0 1rem; }}
+h1 {{ font-size: 1.6rem; }} h2 {{ font-size: 1.2rem; margin-top: 2.5rem; border-bottom: 1px solid #ddd; }}
+svg {{ width: 100%; height: auto; font-family: system-ui, sans-serif; }}
+.scroll {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: .35rem .6rem; text-align: right; border-bottom: 1px solid #e4e4e4; white-space: nowrap; }}
+th:first-child, td:first-child {{ text-align: left; }}
+th small {{ color: #666; font-weight: normal; }}
+.key {{ display: inline-block; width: .8em; height: .8em; border-radius: 2px; margin-right: .5em; }}
+p.note, figcaption {{ color: #555; font-size: .9rem; }} figure {{ margin: 1rem 0; }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+<p class="note">late: seconds in which the oldest waiting job had waited longer than the objective. pod-seconds: each replica from
+being asked for until it has stopped. drained in: from the moment when most jobs waited, until fewer wait than arrive in 1 s.
+returned: jobs given back by replicas that were stopped before they had finished them.</p>
+{sections}
+</body>
+</html>
+"""
+
+
+def write(out: Path, sections: Sequence[Section]) -> list[Path]:
+    """Write the page to `out`, and two PNG files a section beside it. All files written, the page first."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    files, parts = [out], []
+    for number, section in enumerate(sections):
+        figures = {"course": plots.course(section.runs), "cost": plots.cost(section.scores)}
+        drawn = {}
+        for kind, figure in figures.items():
+            drawn[kind] = plots.svg(figure, f"{number}-{kind}")
+            files.append(out.with_name(f"{out.stem}-{section.trace}-{kind}.png"))
+            files[-1].write_bytes(plots.png(figure))
+        parts.append(_section(section, drawn["course"], drawn["cost"]))
+    title = "Scaling, simulated: " + ", ".join(section.trace for section in sections)
+    out.write_text(_PAGE.format(title=escape(title), sections="\n".join(parts)), encoding="utf-8")
+    return files
+
+
+def _section(section: Section, course: str, cost: str) -> str:
+    world = section.world
+    startup = f"{world.startup[0]:g} to {world.startup[1]:g} s"
+    return f"""<section>
+<h2>{escape(section.trace)}</h2>
+<p class="note">A replica runs {world.concurrency:,} jobs at once, {world.service_seconds:g} s each:
+{world.replica_rate:,.0f} jobs/s. It is ready after {startup}. Objective: no job waits longer than {world.objective:g} s.
+At most {world.max_replicas:,} replicas.</p>
+<div class="scroll">{_table(section.scores)}</div>
+<figure role="img" aria-label="Arrivals, backlog and replicas over time">{course}</figure>
+<figure role="img" aria-label="Late seconds against pod-seconds">{cost}</figure>
+</section>"""
+
+
+def _table(scores: Sequence[Score]) -> str:
+    heads = "".join(f"<th>{label}{f' <small>{unit}</small>' if unit else ''}</th>" for _, label, unit in _COLUMNS)
+    colours = plots.colours(score.policy for score in scores)
+    rows = "\n".join(_row(score, colours[plots.family(score.policy)]) for score in scores)
+    return f"<table>\n<thead><tr><th>policy</th>{heads}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
+
+
+def _row(score: Score, colour: str) -> str:
+    cells = "".join(f"<td>{_number(getattr(score, name))}</td>" for name, _, _ in _COLUMNS)
+    return f'<tr><td><span class="key" style="background:{colour}"></span>{escape(score.policy)}</td>{cells}</tr>'
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) or value >= 1000 else f"{value:,.2f}"

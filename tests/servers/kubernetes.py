@@ -1,0 +1,116 @@
+"""A Kubernetes cluster: that of $KUBECONFIG, else one that this machine has built (`../shared/cluster/cluster build`)."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.servers import find, missing
+
+_SCRIPT = Path(__file__).parents[2] / "../shared/cluster/cluster"
+
+
+class Cluster:
+    """kubeconfig: of an administrator. script: what stops and starts its components, or None where they are not ours.
+
+    image: a container that does nothing and ends when it is told to.
+    """
+
+    def __init__(self, kubeconfig: str, script: Path | None) -> None:
+        self.kubeconfig = kubeconfig
+        self._script = script
+        self._kubectl = find("kubernetes", "kubectl")
+        self.image = "headrace.local/pause:1" if script else "registry.k8s.io/pause:3.10"
+
+    def kubectl(self, *arguments: str, given: str = "", check: bool = True) -> str:
+        command = [self._kubectl, "--kubeconfig", self.kubeconfig, "--request-timeout=20s", *arguments]
+        done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=60, check=False)
+        if check and done.returncode:
+            raise RuntimeError(f"kubectl {' '.join(arguments)}: {done.stderr}")
+        return done.stdout
+
+    def component(self, action: str, name: str, *arguments: str) -> None:
+        """`stop` or `start` a component. Skips the test where the cluster is somebody else's."""
+        if self._script is None:
+            pytest.skip("the components of the cluster of $KUBECONFIG are not ours to stop")
+        _run(self._script, action, name, *arguments)
+
+
+class Namespace:
+    """A namespace of one test's own."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.name = f"headrace-test-{uuid.uuid4().hex[:8]}"
+        cluster.kubectl("create", "namespace", self.name)
+
+    def kubectl(self, *arguments: str, given: str = "", check: bool = True) -> str:
+        return self.cluster.kubectl("--namespace", self.name, *arguments, given=given, check=check)
+
+    def get(self, kind: str, name: str = "") -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.kubectl("get", kind, *([name] if name else []), "--output=json"))
+        return found
+
+    def apply(self, *objects: dict[str, Any]) -> None:
+        self.kubectl("create", "--filename=-", given="\n---\n".join(json.dumps(one) for one in objects))
+
+    def workload(self, name: str, replicas: int, *, kind: str = "Deployment", image: str = "", cpu: str = "1m") -> None:
+        """One whose pods do nothing, end at once, and carry the metrics port 9100."""
+        labels = {"app.kubernetes.io/name": name}
+        container = {"name": "main", "image": image or self.cluster.image, "imagePullPolicy": "IfNotPresent"}
+        container["resources"] = {"requests": {"cpu": cpu}}
+        spec = {"terminationGracePeriodSeconds": 1, "containers": [container]}
+        template = {"metadata": {"labels": labels, "annotations": {"headrace/metrics-port": "9100"}}, "spec": spec}
+        whole = {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template}
+        if kind == "StatefulSet":
+            whole |= {"serviceName": name, "podManagementPolicy": "Parallel"}
+        self.apply({"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name}, "spec": whole})
+
+    def end(self) -> None:
+        self.cluster.kubectl("delete", "namespace", self.name, "--wait=false", check=False)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """Started, and stopped again, unless it was there."""
+    given, home = os.environ.get("KUBECONFIG"), _home()
+    if given:
+        yield Cluster(given, _SCRIPT if home is not None and Path(given).is_relative_to(home) else None)
+        return
+    if home is None:
+        missing("kubernetes", "KUBECONFIG is not set, and no cluster was built on this machine")
+    ours = "kube-apiserver stopped" in _run(_SCRIPT, "status")
+    kubeconfig, path = re.findall(r"=(\S+)", _run(_SCRIPT, "up"))[:2]
+    os.environ["PATH"] = f"{path.split(':', maxsplit=1)[0]}:{os.environ['PATH']}"
+    yield Cluster(kubeconfig, _SCRIPT)
+    if ours:
+        _run(_SCRIPT, "down")
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[Namespace]:
+    made = Namespace(cluster)
+    yield made
+    made.end()
+
+
+def _home() -> Path | None:
+    """Where the built cluster is, as its script says, or None."""
+    if not _SCRIPT.exists():
+        return None
+    default = re.search(r"HEADRACE_CLUSTER_HOME:-([^}]+)", _SCRIPT.read_text(encoding="utf-8"))
+    home = Path(os.environ.get("HEADRACE_CLUSTER_HOME") or (default.group(1) if default else ""))
+    return home if (home / "bin" / "kubectl").exists() else None
+
+
+def _run(script: Path, *arguments: str) -> str:
+    done = subprocess.run([script, *arguments], capture_output=True, text=True, timeout=120, check=True)
+    return done.stdout  # what the script leaves running has its output elsewhere, and holds no pipe of ours

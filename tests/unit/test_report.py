@@ -1,0 +1,164 @@
+"""`headrace simulate`: its table, its JSON, its report."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from typer.testing import CliRunner
+
+from autoscaler.simulate import Fixed, Run, Score, World, simulate
+from cli import plots, report
+from cli.__main__ import app
+from cli.policies import build
+from jobs.errors import SettingsError
+
+TRACES = Path(__file__).parents[2] / "bench" / "traces"
+KEYS = [
+    "trace",
+    "policy",
+    "late_s",
+    "p50_wait_s",
+    "p95_wait_s",
+    "p99_wait_s",
+    "pod_seconds",
+    "scale_actions",
+    "max_backlog",
+    "returned",
+    "drain_s",
+]
+
+
+@pytest.fixture(scope="module")
+def runs() -> list[Run]:
+    return [simulate(World(), [900.0] * 5 + [50.0] * 60, Fixed(replicas), trace="a <b> & c") for replicas in (1, 4)]
+
+
+@pytest.fixture(scope="module")
+def page(runs: list[Run], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("report") / "new" / "report.html"
+    more = [replace(runs[0].score, policy="keda 5", late_s=3.0), replace(runs[0].score, policy="keda 9", late_s=0.0)]
+    report.write(out, [report.Section("step", World(), runs, more), report.Section("again", World(), runs)])
+    return out
+
+
+def invoke(*arguments: str) -> str:
+    result = CliRunner().invoke(app, ["simulate", *arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_the_page_needs_nothing_beside_it(page: Path) -> None:
+    text = page.read_text()
+    assert text.count("<svg") == 4
+    assert not re.findall(r"<(?:script|link|img|image|iframe)\b", text)
+    links = re.findall(r"(?:href|src)=\"([^\"]*)\"|url\(([^)]*)\)", text)
+    assert all(target.startswith("#") for pair in links for target in pair if target)
+
+
+def test_each_drawing_is_well_formed_and_its_text_is_text(page: Path) -> None:
+    drawings = re.findall(r"<svg.*?</svg>", page.read_text(), flags=re.DOTALL)
+    for drawing in drawings:
+        ElementTree.fromstring(drawing)  # noqa: S314 - our own
+    words = " ".join(drawings)
+    for label in ("jobs/s", "time (s)", "replicas", "pod-seconds", "fixed 4", "keda", "oldest job was late"):
+        assert label in words
+
+
+def test_ids_of_two_drawings_do_not_meet(page: Path) -> None:
+    drawings = re.findall(r"<svg.*?</svg>", page.read_text(), flags=re.DOTALL)
+    clips = [set(re.findall(r'clipPath id="([^"]+)"', drawing)) for drawing in drawings]
+    assert len(set.union(*clips)) == sum(map(len, clips))
+
+
+def test_the_table_has_every_score_and_escapes_names(page: Path, runs: list[Run]) -> None:
+    text = page.read_text()
+    assert text.count("<tr><td>") == 4 + 2
+    assert f"<td>{runs[0].score.pod_seconds:,.0f}</td>" in text
+    section = report._section(report.Section("a <b>", World(), runs), "", "")
+    assert "a &lt;b&gt;" in section
+
+
+def test_pictures_lie_beside_it(page: Path) -> None:
+    names = sorted(path.name for path in page.parent.glob("*.png"))
+    assert names == ["report-again-cost.png", "report-again-course.png", "report-step-cost.png", "report-step-course.png"]
+    assert all((page.parent / name).read_bytes().startswith(b"\x89PNG") for name in names)
+
+
+def test_the_same_runs_give_the_same_drawing(runs: list[Run]) -> None:
+    assert plots.svg(plots.course(runs), "s") == plots.svg(plots.course(runs), "s")
+
+
+def test_a_policy_keeps_its_colour_and_strangers_get_others() -> None:
+    alone = plots.colours(["ours"])
+    assert plots.colours(["mine 3", "ours 10", "ours 20", "theirs"])["ours"] == alone["ours"]
+    assert len(set(plots.colours(["mine", "ours", "theirs", "keda", "kpa", "fixed 3"]).values())) == 6
+
+
+@pytest.mark.parametrize(("value", "short"), [(0, "0"), (7500, "7,500"), (25_000, "25 k"), (1_500_000, "1.5 M"), (2e9, "2 G")])
+def test_ticks_are_short(value: float, short: str) -> None:
+    assert plots._shortened(value) == short
+
+
+def test_a_short_run_and_one_without_arrivals_can_be_drawn(tmp_path: Path) -> None:
+    for arrivals in ([0.0] * 3, [1.0]):
+        run = simulate(World(), arrivals, Fixed(1), trace="t")
+        report.write(tmp_path / "r.html", [report.Section("t", World(), [run])])
+
+
+def test_json_is_the_last_line_and_has_just_these_names() -> None:
+    assert [field.name for field in fields(Score)] == KEYS
+    output = invoke("--trace", "measured-step", "--policy", "fixed,fixed:5", "--json")
+    scores = json.loads(output.splitlines()[-1])
+    assert [list(score) for score in scores] == [[*KEYS, "ours_at_equal_lateness"]] * 2
+    assert [(score["trace"], score["policy"]) for score in scores] == [("measured-step", "fixed 30"), ("measured-step", "fixed 5")]
+
+
+def test_a_recorded_trace_is_scaled_to_the_peak() -> None:
+    trace = str(TRACES / "azure-llm-conv-2023.csv")
+    output = invoke("--trace", trace, "--policy", "fixed:8", "--peak-replicas", "10", "--compress", "4", "--dt", "0.5", "--json")
+    assert "peak 1,000 jobs/s" in output
+    assert json.loads(output.splitlines()[-1])[0]["trace"] == "azure-llm-conv-2023"
+
+
+def test_world_and_objective_can_be_set() -> None:
+    output = invoke(
+        "--trace", "spike", "--policy", "fixed:8", "--service-seconds", "0.5", "--concurrency", "40", "--objective", "9"
+    )
+    assert "a replica does 80 jobs/s; late is above 9 s" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--trace", "no-such"], "'no-such' is no file"),
+        (["--trace", "step", "--policy", "magic"], "'magic' is not known"),
+        (["--trace", "step", "--dt", "0.3"], "dt=0.3"),
+        (["--trace", "step", "--compress", "99999"], "has no arrivals"),
+    ],
+)
+def test_what_cannot_be_used_is_told(arguments: list[str], told: str) -> None:
+    result = CliRunner().invoke(app, ["simulate", *arguments])
+    assert isinstance(result.exception, SettingsError)
+    assert told in str(result.exception)
+
+
+def test_a_fixed_fleet_of_any_size() -> None:
+    assert build("fixed:12")(World(), [1.0]).name == "fixed 12"
+    assert build("fixed")(World(), [800.0] * 10).name == "fixed 10"  # 800/s at 80 % of 100/s each
+    with pytest.raises(SettingsError, match="fixed:N"):
+        build("fixed:many")
+
+
+def test_without_matplotlib_the_remedy_is_told(tmp_path: Path) -> None:
+    program = "import sys; sys.modules['matplotlib'] = None; from cli.__main__ import main; main()"
+    arguments = ["simulate", "--trace", "measured-step", "--policy", "fixed:2", "--out", str(tmp_path / "r.html")]
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "pip install 'headrace[report]'" in done.stderr
