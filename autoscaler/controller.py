@@ -22,6 +22,9 @@ from telemetry import logs, metrics
 
 _log = logs.get("autoscaler.controller")
 
+# A look that is not there after so many intervals is not waited for.
+_OVERDUE = 1.5
+
 
 class WorkloadController:
     """One workload. policies: by queue. idlest: orders replicas by how little they would lose."""
@@ -147,10 +150,13 @@ class Controller:
             await self._next_look()
 
     async def _next_look(self) -> None:
-        """Right after the broker was asked for its depths, so that a decision is about this moment; or when it is time."""
+        """Right after the signals have looked, so that a decision is about this moment; or when no look has ended for long.
+
+        Looks are jittered: to wait for less than the longest pause would decide twice, once on figures of the last look.
+        """
         self._watchers.looked.clear()
         try:
-            async with asyncio.timeout(self._interval):
+            async with asyncio.timeout(self._interval * _OVERDUE):
                 await self._watchers.looked.wait()
         except TimeoutError:
             return
