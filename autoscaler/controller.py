@@ -23,6 +23,9 @@ from telemetry import logs, metrics
 
 _log = logs.get("autoscaler.controller")
 
+# A look that is not there after so many intervals is not waited for.
+_OVERDUE = 1.5
+
 
 class WorkloadController:
     """One workload. policies: by queue. idlest: orders replicas by how little they would lose."""
@@ -174,10 +177,10 @@ class Controller:
         return led
 
     async def _until(self, looked: asyncio.Event) -> None:
-        """Until the broker was asked for its depths, so that a decision is about this moment; or until it is time.
+        """Until the signals have looked, so that a decision is about this moment; or until no look has ended for long.
 
-        It is time a little later than the next look should be: a decision right before it would be about figures of long ago.
+        Looks are jittered: to wait for less than the longest pause would decide twice, once on figures of the last look.
         """
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._interval * 1.25):
+            async with asyncio.timeout(self._interval * _OVERDUE):
                 await looked.wait()

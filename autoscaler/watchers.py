@@ -1,4 +1,8 @@
-"""The signals, each looked at in a loop of its own, and what they saw last: a slow one delays no decision, it only grows old."""
+"""The signals, and what they saw last.
+
+All are asked in the same moment: what has ended (the consumers' word) and what waits (the broker's) are added up, and figures of
+two moments would make up arrivals that never were. A slow signal delays no decision for long, it only grows old.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,9 @@ _log = logs.get("autoscaler.signals")
 _SILENT_SECONDS = 5.0
 # Counters of two sources have two zeros: whoever told one first is the only one who is asked for it.
 _COUNTERS = frozenset({"published", "completed", "busy_seconds"})
+# The parts of the interval that a decision waits for the first signal, and then for the others: together less than all of it, so
+# that one that hangs slows down no other.
+_PATIENCE_FIRST, _PATIENCE = 0.6, 0.25
 _FIGURES = tuple(f.name for f in fields(Observation) if f.default is UNKNOWN and f.name not in ("running", "ready"))
 
 
@@ -34,18 +41,21 @@ class Watchers:
         self._seen: dict[str, dict[str, Sighting]] = {signal.name: {} for signal in signals}
         self._owner: dict[tuple[str, str], str] = {}
         self._complained = {signal.name: "" for signal in signals}
-        self._tasks: list[asyncio.Task[None]] = []
-        self.looked = asyncio.Event()  # set once the first signal has looked; a new one takes its place for the next look
+        self._last: dict[str, float] = {}
+        self._looking: dict[str, asyncio.Task[None]] = {}
+        self._beat: asyncio.Task[None] | None = None
+        self.looked = asyncio.Event()  # set once a round of looks has ended; a new one takes its place for the next round
 
     async def open(self) -> None:
         for signal in self._signals:
             await signal.open()
-            self._tasks.append(asyncio.create_task(self._watch(signal)))
+        self._beat = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        for task in self._tasks:
+        tasks = [*self._looking.values(), *([self._beat] if self._beat else [])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         for signal in self._signals:
             await signal.close()
 
@@ -78,27 +88,34 @@ class Watchers:
                 found = figure
         return found
 
-    async def _watch(self, signal: Signal) -> None:
-        last = self._clock.steady()
+    async def _run(self) -> None:
+        """Rounds, for ever. Who is still looking is not asked again."""
+        self._last = {signal.name: self._clock.steady() for signal in self._signals}
         while True:
             began = self._clock.steady()
-            try:
-                seen = await signal.look(self._queues)
-                self._seen[signal.name].update(seen)
-                last = began
-                self._complain(signal.name, "")
-            except SignalError as error:
-                metrics.SIGNAL_ERRORS.labels(signal.name).inc()
-                self._complain(signal.name, str(error))
-            except Exception as error:  # a mistake in a signal blinds it for one look, not for good
-                metrics.SIGNAL_ERRORS.labels(signal.name).inc()
-                self._complain(signal.name, f"{type(error).__name__}: {error}", traceback=True)
-            metrics.SIGNAL_AGE.labels(signal.name).set(self._clock.steady() - last)
-            if signal is self._signals[0]:
-                self.looked.set()
-                self.looked = asyncio.Event()
+            for signal in self._signals:
+                if signal.name not in self._looking or self._looking[signal.name].done():
+                    self._looking[signal.name] = asyncio.create_task(self._look(signal))
+            await asyncio.wait({self._looking[self._signals[0].name]}, timeout=self._interval * _PATIENCE_FIRST)
+            await asyncio.wait(self._looking.values(), timeout=self._interval * _PATIENCE)
+            self.looked.set()
+            self.looked = asyncio.Event()
             took = self._clock.steady() - began
             await asyncio.sleep(max(0.05, self._interval * random.uniform(0.9, 1.1) - took))
+
+    async def _look(self, signal: Signal) -> None:
+        began = self._clock.steady()
+        try:
+            self._seen[signal.name].update(await signal.look(self._queues))
+            self._last[signal.name] = began
+            self._complain(signal.name, "")
+        except SignalError as error:
+            metrics.SIGNAL_ERRORS.labels(signal.name).inc()
+            self._complain(signal.name, str(error))
+        except Exception as error:  # a mistake in a signal blinds it for one look, not for good
+            metrics.SIGNAL_ERRORS.labels(signal.name).inc()
+            self._complain(signal.name, f"{type(error).__name__}: {error}", traceback=True)
+        metrics.SIGNAL_AGE.labels(signal.name).set(self._clock.steady() - self._last[signal.name])
 
     def _complain(self, name: str, why: str, *, traceback: bool = False) -> None:
         """Say it when it changes, not at every look."""
