@@ -59,6 +59,7 @@ class QueueRuntime:
         self._tasks: dict[asyncio.Task[None], Delivery] = {}
         self._pausing: asyncio.Task[None] | None = None
         self._draining = False
+        self._begins = True
         self._subscription = broker.subscribe(queue, tools.settings.held_at_most, self._deliver)
         self._given_up = None if ledger is None else GivenUp(queue, broker, self._settler, tools.clock)
         self._rng = random.Random()
@@ -106,10 +107,15 @@ class QueueRuntime:
         await asyncio.gather(*(s.resume() for s in self._subscriptions()))
 
     async def drain(self, seconds: float) -> None:
-        """Take nothing more, hand back what has not begun, let what runs end within `seconds`, hand back the rest."""
+        """Take nothing more, hand back what has not begun, let what runs end within `seconds`, hand back the rest.
+
+        What the broker sent before it knew still begins where a slot is free: a consumer that is taken away at little load would
+        else hand back a job now and then.
+        """
         self._draining = True
         subscriptions = self._subscriptions()
         await asyncio.gather(*(s.pause() for s in subscriptions))
+        self._begins = False
         self._hand_back_waiting(lambda _: True)
         running = [*self._tasks, *(() if self._given_up is None else self._given_up.moving)]
         if running:
@@ -162,7 +168,7 @@ class QueueRuntime:
         self._fill()
 
     def _fill(self) -> None:
-        while self._waiting and len(self._tasks) < self._concurrency and not self._draining:
+        while self._waiting and len(self._tasks) < self._concurrency and self._begins:
             delivery, _ = self._waiting.popleft()
             task = asyncio.get_running_loop().create_task(self._work(delivery))
             self._tasks[task] = delivery

@@ -276,6 +276,23 @@ async def test_a_drain_lets_the_short_end_and_hands_the_long_back(world: World) 
         object.__setattr__(CONTRACT, "time_limit", 0.3)
 
 
+async def test_what_comes_before_the_broker_knows_of_a_drain_still_runs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    subscription, late = world.runtime._subscription, []
+    pause = subscription.pause
+
+    async def slow() -> None:
+        late.append(await world.submit())
+        async with asyncio.timeout(10):
+            while not world.runtime.arrived:
+                await asyncio.sleep(0.01)
+        await pause()
+
+    monkeypatch.setattr(subscription, "pause", slow)
+    await world.runtime.drain(5.0)
+    assert (await world.ended(late[0])).state is State.SUCCEEDED
+    monkeypatch.undo()
+
+
 async def test_a_function_past_its_limit_is_counted_and_its_late_result_counts(world: World) -> None:
     release = threading.Event()
 
