@@ -79,9 +79,10 @@ def _more(policy: Policy, state: State, view: View, seen: Observation, now: floa
 def _threshold(policy: Policy, state: State, view: View, seen: Observation, now: float) -> Reason | None:
     """The rule that asks for a step whatever the formula does: the backlog does not fall, so the formula is wrong.
 
-    Not while what was added last may still be starting, and not by a reading that the last decision had already.
+    Not while what was added last may still be starting, and not by a reading that the last decision had already. Where no more
+    waits than the slack, a long wait is one of the past: latencies are of the last half minute.
     """
-    if view.backlog is UNKNOWN or view.backlog < state.backlog or view.waiting <= 0 or seen.ready_jobs is UNKNOWN:
+    if view.backlog is UNKNOWN or view.backlog < state.backlog or view.excess <= 0 or seen.ready_jobs is UNKNOWN:
         return None
     if seen.ready_jobs.at <= state.backlog_at or state.backlog_at == NEVER:
         return None
@@ -102,7 +103,7 @@ def _fewer(policy: Policy, state: State, view: View, asked: int, peak: int, now:
         return Draft(asked, Reason.STEADY)
     if now < state.settled_at:
         return Draft(asked, Reason.SETTLING)
-    if peak >= asked:
+    if peak >= asked or now - state.step_at < policy.down_window:  # a rule's step is in no peak
         return Draft(asked, Reason.WINDOW)
     if now - state.down_at < policy.down_cooldown:
         return Draft(asked, Reason.COOLDOWN)

@@ -149,6 +149,11 @@ def test_fewer_must_have_been_wanted_for_the_whole_window() -> None:
     assert decided(seen(20), knowing(peaks=((NOW - 31, 20),))) == (10, Reason.SURPLUS)
 
 
+def test_what_a_rule_has_added_stays_for_the_whole_window() -> None:
+    assert decided(seen(20), knowing(step_at=NOW - 29)) == (20, Reason.WINDOW)
+    assert decided(seen(20), knowing(step_at=NOW - 30)) == (10, Reason.SURPLUS)
+
+
 def test_steps_down_are_apart() -> None:
     assert decided(seen(20), knowing(down_at=NOW - 4)) == (20, Reason.COOLDOWN)
     assert decided(seen(20), knowing(down_at=NOW - 5)) == (10, Reason.SURPLUS)
@@ -340,6 +345,13 @@ def test_every_growth_starts_the_cooldown_also_one_that_a_limit_cut() -> None:
     cut = replace(SLOW, step_up=1, step_up_replicas=1)
     decision, state = decide(cut, STUCK, seen(400, 20_000), NOW)
     assert (decision.replicas, decision.reason, state.step_at) == (401, Reason.STEP, NOW)
+
+
+def test_a_wait_of_the_past_adds_nothing_where_no_more_waits_than_the_slack() -> None:
+    policy, state = replace(POLICY, slack_seconds=0.5), knowing(arrivals=16.0, backlog_at=NOW - 2)
+    late = {"wait_mean": 9.0, "handler_mean": 0.1}
+    assert decided(seen(2, 8, **late), state, policy) == (2, Reason.STEADY)
+    assert decided(seen(2, 9, **late), state, policy) == (3, Reason.LATENCY_THRESHOLD)
 
 
 @pytest.mark.parametrize(
