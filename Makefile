@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo up test e2e check format bench-smoke bench-backlog bench-controller lock clean
+.PHONY: help demo up test e2e check format bench-smoke bench-backlog bench-controller bench-cluster-step lock clean
 
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -52,6 +52,9 @@ bench-backlog: $(VENV)/dev.stamp ## whether a consumer's memory grows with a que
 
 bench-controller: $(VENV)/dev.stamp ## CPU of a tick, and memory, of one controller with 300 queues
 	$(BIN)/python -m bench.controller
+
+bench-cluster-step: $(VENV)/dev.stamp ## the step on which KEDA was measured, on a real cluster (needs RabbitMQ, Docker, the cluster; 5 minutes)
+	$(BIN)/python -m bench.cluster_step
 
 lock: ## compile the lock files anew (needs uv)
 	uv pip compile --universal --generate-hashes --no-annotate --no-header -q pyproject.toml -o requirements.lock

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -43,6 +44,12 @@ class Cluster:
             pytest.skip("the components of the cluster of $KUBECONFIG are not ours to stop")
         _run(self._script, action, name, *arguments)
 
+    def load(self, image: str) -> None:
+        """Have the cluster know an image of this machine's Docker engine."""
+        if self._script is None:
+            raise RuntimeError("the cluster of $KUBECONFIG is not ours: load the image there yourself")
+        _run(self._script, "image", image)
+
 
 class Namespace:
     """A namespace of one test's own."""
@@ -80,6 +87,12 @@ class Namespace:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
+    with running() as one:
+        yield one
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Cluster]:
     """Started, and stopped again, unless it was there."""
     given, home = os.environ.get("KUBECONFIG"), _home()
     if given:
@@ -90,9 +103,11 @@ def cluster() -> Iterator[Cluster]:
     ours = "kube-apiserver stopped" in _run(_SCRIPT, "status")
     kubeconfig, path = re.findall(r"=(\S+)", _run(_SCRIPT, "up"))[:2]
     os.environ["PATH"] = f"{path.split(':', maxsplit=1)[0]}:{os.environ['PATH']}"
-    yield Cluster(kubeconfig, _SCRIPT)
-    if ours:
-        _run(_SCRIPT, "down")
+    try:
+        yield Cluster(kubeconfig, _SCRIPT)
+    finally:
+        if ours:
+            _run(_SCRIPT, "down")
 
 
 @pytest.fixture

@@ -18,19 +18,21 @@ from tests.servers import find, free_port
 class RabbitMQServer:
     """One node, with its own Erlang name server, in `folder`. feature_flags: which are on, with commas; None is all.
 
-    management: with the management plugin, at `management_url`.
+    management: with the management plugin, at `management_url`. address: where it listens; `guest` may log in there too.
     """
 
-    def __init__(self, folder: Path, feature_flags: str | None = None, *, management: bool = False) -> None:
+    def __init__(
+        self, folder: Path, feature_flags: str | None = None, *, management: bool = False, address: str = "127.0.0.1"
+    ) -> None:
         self._folder = folder
         self._server = find("rabbitmq", "rabbitmq-server")
         self._ctl = self._server.with_name("rabbitmqctl")
         self.port = free_port()
-        self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/"
+        self.url = f"amqp://guest:guest@{address}:{self.port}/"
         name = f"headrace-{uuid.uuid4().hex[:8]}@localhost"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "enabled_plugins").write_text("[rabbitmq_management]." if management else "[].")
-        configuration = f"listeners.tcp.default = 127.0.0.1:{self.port}\n"
+        configuration = f"listeners.tcp.default = {address}:{self.port}\nloopback_users = none\n"
         self.management_url = ""
         if management:
             port = free_port()
@@ -94,7 +96,7 @@ class RabbitMQServer:
         name = uuid.uuid4().hex
         self.ctl("eval", f'rabbit_vhost:add(<<"{name}">>, <<"test">>), rabbit_auth_backend_internal:set_permissions('
                  f'<<"guest">>, <<"{name}">>, <<".*">>, <<".*">>, <<".*">>, <<"test">>).')  # fmt: skip  # one rabbitmqctl, not two
-        return f"amqp://guest:guest@127.0.0.1:{self.port}/{name}"
+        return f"{self.url}{name}"
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.poll() is None:
