@@ -73,7 +73,7 @@ def run(options: Options) -> None:
         print(json.dumps([row for section in sections for row in _rows(section)]))  # one line, whatever the width
 
 
-_SHORT: Final = 20_000  # seconds: turning our knob on a longer trace takes most of a minute, and is done only when asked for
+_SHORT: Final = 60_000  # seconds: turning our knob on a longer trace takes minutes, and is done only when asked for
 
 
 class Compared(NamedTuple):
