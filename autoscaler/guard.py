@@ -16,11 +16,11 @@ def watch_progress(policy: Policy, state: State, view: View, growing: bool, now:
         return state
     if view.excess <= 0:  # work ran out: throughput is what arrives, and proves nothing
         return state._replace(guard=None, saturated_until=NEVER) if guard or now < state.saturated_until else state
-    if not state.completions.known or state.completions.at < now - policy.freshness:  # throughput is unknown: it is not 0
+    if not state.throughput.known or state.throughput.at < now - policy.freshness:  # throughput is unknown: it is not 0
         return state._replace(guard=None) if guard else state
     if guard is None:
         starts = growing and now >= state.saturated_until
-        return state._replace(guard=Guard(view.ready, state.completions.level)) if starts else state
+        return state._replace(guard=Guard(view.ready, state.throughput.level)) if starts else state
     if guard.grown_at == NEVER and view.ready <= guard.ready:
         return state
     since = now if guard.grown_at == NEVER else guard.grown_at
@@ -39,7 +39,7 @@ _LEAST_JOBS = 3.0
 def _judge(policy: Policy, state: State, guard: Guard, ready: float, now: float) -> State:
     """The mean of the replicas counts, not the last: those that came just now have had no time to bring anything."""
     hoped = guard.grown / guard.looks / max(guard.ready, 1.0) - 1.0
-    throughput = state.completions.level
+    throughput = state.throughput.level
     gained = throughput / guard.throughput - 1.0 if guard.throughput > 0 else (inf if throughput > 0 else 0.0)
     if hoped <= 0 or gained >= _LEAST_GAIN * hoped:
         return state._replace(guard=None)

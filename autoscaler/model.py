@@ -51,7 +51,8 @@ class Observation:
     wall: Unix seconds, for schedules alone.
     asked: replicas that the workload is set to. running: that exist; ready: that take work (replicas).
     ready_jobs, unacked: jobs in the queue now, and at consumers.
-    published, completed: jobs ever; counters that begin again at 0 when their server does.
+    published, completed: jobs ever; counters that begin again at 0 when their server does. done: of those completed the ones that
+    do not come again as a retry.
     in_flight: jobs in handlers. busy_seconds: seconds ever spent in handlers, of all replicas.
     wait_mean, wait_p95, handler_mean, handler_p95: seconds, of late.
     oldest_age: seconds that the oldest ready job has waited.
@@ -68,6 +69,7 @@ class Observation:
     unacked: Seen = UNKNOWN
     published: Seen = UNKNOWN
     completed: Seen = UNKNOWN
+    done: Seen = UNKNOWN
     in_flight: Seen = UNKNOWN
     busy_seconds: Seen = UNKNOWN
     wait_mean: Seen = UNKNOWN

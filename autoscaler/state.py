@@ -36,6 +36,7 @@ class State(NamedTuple):
     arrivals: Rate = Rate()
     derived: bool = False
     completions: Rate = Rate()
+    progress: Rate = Rate()
     service: Service = Service()
     startup: Startup = Startup()
     peaks: Peaks = ()
@@ -48,6 +49,11 @@ class State(NamedTuple):
     guard: Guard | None = None
     saturated_until: float = NEVER
     saturated_text: str = ""
+
+    @property
+    def throughput(self) -> Rate:
+        """Jobs that are done for good, where that is told: a poisoned queue, whose jobs fail and come again, completes many."""
+        return self.progress if self.progress.known else self.completions
 
     def blind_for(self, now: float) -> float:
         """Seconds since something of the queue was known; 0 in the first moment."""

@@ -47,6 +47,7 @@ def learn(policy: Policy, state: State, seen: Observation, now: float) -> State:
         arrivals=arrivals,
         derived=derived,
         completions=completions,
+        progress=state.progress.next(seen.done),
         service=state.service.next(seen.completed, seen.busy_seconds),
         startup=state.startup.next(seen.asked, seen.ready, now),
         idle_since=None if passed else state.idle_since,  # a job that came and went between two looks

@@ -22,7 +22,7 @@ _log = logs.get("autoscaler.signals")
 # A figure of a later signal is taken where the preferred one is so many seconds older: its source has gone silent.
 _SILENT_SECONDS = 5.0
 # Counters of two sources have two zeros: whoever told one first is the only one who is asked for it.
-_COUNTERS = frozenset({"published", "completed", "busy_seconds"})
+_COUNTERS = frozenset({"published", "completed", "done", "busy_seconds"})
 # The parts of the interval that a decision waits for the first signal, and then for the others: together less than all of it, so
 # that one that hangs slows down no other.
 _PATIENCE_FIRST, _PATIENCE = 0.6, 0.25

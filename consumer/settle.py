@@ -103,6 +103,7 @@ class Settler:
     def _count(self, settlement: str) -> None:
         self._counters[settlement].inc()
         self._tally.settled += 1
+        self._tally.done += settlement != "retry"
 
     async def _succeeded(self, subscription: Subscription, delivery: Delivery, claim: Claim | None, result: str | None) -> None:
         if claim is not None and not await self._record(claim, State.SUCCEEDED, result=result):

@@ -24,6 +24,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.settled = 0
+        self.done = 0
         self._busy = 0.0
         self._running = 0
         self._started_sum = 0.0  # of those that run: their seconds so far are running * now - this
@@ -45,13 +46,14 @@ class Tally:
             self._recent.popleft()
         busy = self._busy + max(0.0, self._running * now - self._started_sum)
         if not self._recent:
-            return QueueFigures(self._running, held, self.settled, busy)
+            return QueueFigures(self._running, held, self.settled, self.done, busy)
         waits, handlers = [e.wait for e in self._recent], [e.handler for e in self._recent]
         slow = max(self._recent, key=lambda e: e.wait + e.handler)
         return QueueFigures(
             self._running,
             held,
             self.settled,
+            self.done,
             busy,
             len(self._recent),
             sum(waits) / len(waits),

@@ -14,7 +14,8 @@ class QueueFigures:
     """One queue, in one process.
 
     in_flight, held: jobs in handlers, and taken from the broker without being settled.
-    settled: deliveries ever that ended here, in whatever way but handed back. busy_seconds: ever spent in handlers, those that
+    settled: deliveries ever that ended here, in whatever way but handed back; done: those that do not
+    come again as a retry; None is not told, by a consumer of an older version. busy_seconds: ever spent in handlers, those that
     run now included. recent: jobs that the four latencies (seconds) are of; with none of them they are 0 and say nothing.
     slow_seconds, slow_trace: of the slowest of them, waiting included.
     """
@@ -22,6 +23,7 @@ class QueueFigures:
     in_flight: int = 0
     held: int = 0
     settled: int = 0
+    done: int | None = None
     busy_seconds: float = 0.0
     recent: int = 0
     wait_mean: float = 0.0
@@ -52,4 +54,6 @@ def from_plain(plain: Any) -> dict[str, QueueFigures]:
 def _fits(name: str, value: Any) -> bool:
     if name == "slow_trace":
         return isinstance(value, str)
+    if value is None:
+        return name == "done"
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")

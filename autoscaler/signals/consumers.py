@@ -31,15 +31,19 @@ class _Counted:
     elder: frozenset[str]
     settled: float = 0.0
     busy: float = 0.0
-    last: dict[str, tuple[float, float]] = field(default_factory=dict)
+    done: float | None = None
+    last: dict[str, tuple[float, float, float]] = field(default_factory=dict)
 
-    def add(self, replica: str, settled: float, busy: float) -> None:
-        before = self.last.get(replica, (settled, busy) if replica in self.elder else (0.0, 0.0))
-        if settled < before[0] or busy < before[1]:
-            before = (0.0, 0.0)
-        self.settled += settled - before[0]
-        self.busy += busy - before[1]
-        self.last[replica] = (settled, busy)
+    def add(self, replica: str, figures: QueueFigures) -> None:
+        now = (float(figures.settled), figures.busy_seconds, float(figures.done or 0))
+        before = self.last.get(replica, now if replica in self.elder else (0.0, 0.0, 0.0))
+        if any(count < last for count, last in zip(now, before, strict=True)):
+            before = (0.0, 0.0, 0.0)
+        self.settled += now[0] - before[0]
+        self.busy += now[1] - before[1]
+        if figures.done is not None:
+            self.done = (self.done or 0.0) + now[2] - before[2]
+        self.last[replica] = now
 
     def keep(self, replicas: frozenset[str]) -> None:
         """Forget those that are gone: another one of the same name begins at 0."""
@@ -102,8 +106,10 @@ class ConsumersSignal:
         counted.keep(names)
         of = {replica.name: told[replica.name][queue] for replica in replicas if queue in told.get(replica.name, {})}
         for name, figures in of.items():
-            counted.add(name, figures.settled, figures.busy_seconds)
+            counted.add(name, figures)
         values = {"completed": counted.settled, "busy_seconds": counted.busy}
+        if counted.done is not None:
+            values["done"] = counted.done
         # A replica that is ready and says nothing may hold anything; one that is not ready yet has taken nothing.
         if all(replica.name in of for replica in replicas if replica.ready):
             values |= {"in_flight": sum(f.in_flight for f in of.values()), "unacked": sum(f.held for f in of.values())}

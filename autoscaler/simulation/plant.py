@@ -98,6 +98,7 @@ class Plant:
             unacked=in_flight,
             published=Figure(self.arrived - arrived, now),
             completed=Figure(self.completed - completed, now),
+            done=Figure(self.completed - completed, now),
             in_flight=in_flight,
             busy_seconds=Figure(self._busy - busy, now),
             wait_mean=Figure(wait_mean, now),
@@ -111,7 +112,7 @@ class Plant:
 
 def _hide(seen: Observation, blind: Blind) -> Observation:
     if blind.counters_only:
-        return replace(seen, published=UNKNOWN, completed=UNKNOWN, busy_seconds=UNKNOWN)
+        return replace(seen, published=UNKNOWN, completed=UNKNOWN, done=UNKNOWN, busy_seconds=UNKNOWN)
     return Observation(wall=seen.wall, asked=seen.asked)
 
 

@@ -412,6 +412,16 @@ def test_a_poisoned_queue_is_held() -> None:
     assert growth(0.0, base=0.0)[0].reason is Reason.NO_PROGRESS
 
 
+def test_jobs_that_fail_and_come_again_are_no_progress() -> None:
+    """Throughput is what is done for good: retries complete, and bring nothing."""
+    retrying = Rate(0, NOW, 500, 0, known=True)
+    for done, held in ((Rate(0, NOW, 0, 0, known=True), True), (Rate(0, NOW, 500, 0, known=True), False)):
+        guard = Guard(ready=10, throughput=0, grown_at=NOW - 30, grown=20.0 * 14, looks=14)
+        state = knowing(20, guard=guard, completions=retrying, progress=done)
+        _, state = decide(POLICY, state, seen(20, 5000), NOW)
+        assert (state.saturated_until > NOW) is held
+
+
 def test_from_nothing_to_something_is_progress_by_any_number_of_replicas() -> None:
     assert growth(300.0, base=0.0, replicas=40)[0].reason is not Reason.NO_PROGRESS
 

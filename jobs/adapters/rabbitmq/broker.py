@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import aiormq
 from aiormq.channel import Channel
 from aiormq.exceptions import AMQPError, ChannelNotFoundEntity
+from pamqp.commands import Queue
 
 from jobs.adapters.rabbitmq.advice import advice
 from jobs.adapters.rabbitmq.declare import declare
@@ -19,6 +20,9 @@ from jobs.errors import BrokerUnavailable
 from jobs.ports import Delivery, Depth, Message
 from jobs.settings import Settings
 from jobs.topology import Topology
+
+# Depths asked for at once. The controller asks for those of all queues in one go.
+_DEPTH_CHANNELS = 8
 
 
 class RabbitMQ:
@@ -33,8 +37,7 @@ class RabbitMQ:
         self._publishing = Link(url, "headrace-publish", settings.connect_timeout, self._ready)
         self.consuming = Link(url, "headrace-consume", settings.connect_timeout, self._nothing)
         self._publishing.lost.append(self._lost)
-        self._depth_channel: aiormq.abc.AbstractChannel | None = None
-        self._depth_lock = asyncio.Lock()
+        self._depths = [_DepthChannel() for _ in range(_DEPTH_CHANNELS)]
 
     async def open(self) -> None:
         await self._publishing.open()
@@ -64,10 +67,8 @@ class RabbitMQ:
         if connection is None:
             raise BrokerUnavailable(self._publishing.down or "reconnecting")
         try:
-            async with self._depth_lock, asyncio.timeout(self._settings.connect_timeout):
-                if self._depth_channel is None or self._depth_channel.is_closed:
-                    self._depth_channel = await connection.channel()
-                found = await self._depth_channel.queue_declare(queue, passive=True)
+            async with asyncio.timeout(self._settings.connect_timeout):
+                found = await self._depths[hash(queue) % _DEPTH_CHANNELS].declare(connection, queue)
         except ChannelNotFoundEntity:
             raise BrokerUnavailable(f"there is no queue {queue!r}") from None
         except (AMQPError, OSError, TimeoutError, RuntimeError) as error:
@@ -96,10 +97,26 @@ class RabbitMQ:
         """A consuming connection needs no preparation: the publishing one has declared everything."""
 
     def _lost(self) -> None:
-        self._depth_channel = None
+        for depths in self._depths:
+            depths.channel = None
         publisher, self._publisher = self._publisher, None
         if publisher is not None:
             publisher.fail_all()
+
+
+class _DepthChannel:
+    """One of a few channels on which depths are asked for side by side; on one channel answers are waited for in turn."""
+
+    def __init__(self) -> None:
+        self.channel: aiormq.abc.AbstractChannel | None = None
+        self._lock = asyncio.Lock()
+
+    async def declare(self, connection: aiormq.Connection, queue: str) -> Queue.DeclareOk:
+        """Passively. Raises ChannelNotFoundEntity, which costs this channel and no other; and aiormq's other errors."""
+        async with self._lock:
+            if self.channel is None or self.channel.is_closed:
+                self.channel = await connection.channel()
+            return await self.channel.queue_declare(queue, passive=True)
 
 
 def _failed(window: Sequence[Message], reason: str) -> list[asyncio.Future[None]]:
