@@ -21,13 +21,14 @@ async def declare(connection: aiormq.abc.AbstractConnection, topology: Topology,
     try:
         for exchange in (EXCHANGE, DELAY_ARRIVAL, DEAD_EXCHANGE, *(delay_exchange(n) for n in range(DELAY_LEVELS))):
             await channel.exchange_declare(exchange, exchange_type="topic", durable=True, timeout=timeout)
+        # The ladder first: where there is a queue to consume, there is also a way to try again.
+        for level in range(DELAY_LEVELS):
+            await _rung(channel, level, settings, timeout)
         for queue in topology.queues:
             await _queues(channel, queue, settings, timeout)
         for job_type, queues in topology.bindings.items():
             for queue in queues:
                 await channel.queue_bind(queue, EXCHANGE, job_type, timeout=timeout)
-        for level in range(DELAY_LEVELS):
-            await _rung(channel, level, settings, timeout)
     except ChannelPreconditionFailed as error:
         raise TopologyMismatch(
             f"{error}. It exists with other arguments. Drain it and delete it (rabbitmqctl delete_queue NAME): it is declared anew "
