@@ -58,6 +58,13 @@ class Settings(BaseSettings):
     delivery_limit: int = Field(
         20, ge=1, le=1000, description="How often a message is handed out again before the broker dead-letters it."
     )
+    new_queue_pause: float = Field(
+        4.0,
+        ge=0,
+        le=60,
+        description="How long nothing is published after a first declaration of RabbitMQ queues: a broker that is killed within 3 s "
+        "of it forgets the queue, and with it what it confirmed.",
+    )
     consumer_timeout: float = Field(
         1800.0, gt=0, description="RabbitMQ's own `consumer_timeout`: what is unsettled for longer costs the channel."
     )

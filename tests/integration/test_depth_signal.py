@@ -57,14 +57,17 @@ async def fill(broker: Broker) -> dict[str, float]:
 
 
 async def until(signal: DepthSignal, wanted: Mapping[str, float]) -> None:
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                if ready(await signal.look(list(wanted))) == wanted:
-                    return
-            except SignalError:
-                pass  # not back yet
-            await asyncio.sleep(0.05)
+    last: object = None
+    try:
+        async with asyncio.timeout(60):
+            while last != wanted:
+                await asyncio.sleep(0.05)
+                try:
+                    last = ready(await signal.look(list(wanted)))
+                except SignalError as error:
+                    last = str(error)  # not back yet
+    except TimeoutError:
+        pytest.fail(f"last seen: {last}")
 
 
 async def refused(signal: DepthSignal) -> str:

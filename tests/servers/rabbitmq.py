@@ -129,8 +129,9 @@ def managed_rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rabbi
 
 
 @pytest.fixture
-def own_rabbitmq(tmp_path: Path) -> Iterator[RabbitMQServer]:
+def own_rabbitmq(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RabbitMQServer]:
     """One that a test may kill."""
+    monkeypatch.delenv("HEADRACE_NEW_QUEUE_PAUSE", raising=False)
     server = RabbitMQServer(tmp_path / "rabbitmq")
     server.start()
     yield server

@@ -2,21 +2,48 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import aiormq
 from aiormq.abc import AbstractChannel
-from aiormq.exceptions import ChannelPreconditionFailed
+from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 
 from jobs.errors import TopologyMismatch
 from jobs.settings import Settings
 from jobs.topology import DELAY_ARRIVAL, DELAY_LEVELS, EXCHANGE, Topology, dead_queue, delay_exchange
+from telemetry import logs
+
+_log = logs.get("rabbitmq")
 
 DEAD_EXCHANGE = "jobs.dead"
 
 
 async def declare(connection: aiormq.abc.AbstractConnection, topology: Topology, settings: Settings, timeout: float) -> None:
-    """Declare all exchanges, queues and bindings. Raises TopologyMismatch, or aiormq's errors."""
+    """Declare all exchanges, queues and bindings, and see that they will outlive the broker's process.
+
+    Raises TopologyMismatch, or aiormq's errors.
+    """
+    new = [queue for queue in topology.queues if not await _exists(connection, queue, timeout)]
+    await _declare(connection, topology, settings, timeout)
+    if new:
+        # Which log belongs to which quorum queue stands in a DETS table (ra_directory), written 3 s after its last change: killed
+        # before, the broker starts the queue anew with an empty log. Seen on 3.10.8 in 8 of 8 kills at once, in 0 of 5 after 4 s.
+        _log.info("new queues: nothing is published until the broker has written them down", queues=new)
+        await asyncio.sleep(settings.new_queue_pause)
+
+
+async def _exists(connection: aiormq.abc.AbstractConnection, queue: str, timeout: float) -> bool:
+    channel = await connection.channel()
+    try:
+        await channel.queue_declare(queue, passive=True, timeout=timeout)
+    except ChannelNotFoundEntity:
+        return False
+    await channel.close()
+    return True
+
+
+async def _declare(connection: aiormq.abc.AbstractConnection, topology: Topology, settings: Settings, timeout: float) -> None:
     channel = await connection.channel()
     try:
         for exchange in (EXCHANGE, DELAY_ARRIVAL, DEAD_EXCHANGE, *(delay_exchange(n) for n in range(DELAY_LEVELS))):
