@@ -62,8 +62,8 @@ class Settings(BaseSettings):
         4.0,
         ge=0,
         le=60,
-        description="How long nothing is published after a first declaration of RabbitMQ queues: a broker that is killed within 3 s "
-        "of it forgets the queue, and with it what it confirmed.",
+        description="How long nothing is published after a first declaration of RabbitMQ queues: a broker that is killed within "
+        "3 s of it forgets the queue, and with it what it confirmed.",
     )
     consumer_timeout: float = Field(
         1800.0, gt=0, description="RabbitMQ's own `consumer_timeout`: what is unsettled for longer costs the channel."
