@@ -69,6 +69,10 @@ def local_system(
         "HEADRACE_BROKER": broker or embedded,
         "HEADRACE_OUTCOMES": outcomes or embedded,
         "HEADRACE_DATABASE": database,
+        # The environment's files are for other servers, and a URL may be given once.
+        "HEADRACE_BROKER_FILE": "",
+        "HEADRACE_OUTCOMES_FILE": "",
+        "HEADRACE_DATABASE_FILE": "",
         "HEADRACE_SMTP_PORT": str(smtp),
         "HEADRACE_PORT": str(gateway),
         "HEADRACE_LOG_FORMAT": "json",
