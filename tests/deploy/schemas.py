@@ -76,7 +76,9 @@ def _optional(api: str, kind: str) -> dict[str, Any] | None:
 def _kubernetes(version: str) -> Registry[Any]:
     """The package reads its 2 MB of definitions anew for each object; here once a version."""
     definitions = schema_contents(f"{_folder(version)}/_definitions.json", version)
-    return Registry().with_resource(definitions["$id"], Resource.from_contents(definitions, default_specification=DRAFT202012)).crawl()
+    return (
+        Registry().with_resource(definitions["$id"], Resource.from_contents(definitions, default_specification=DRAFT202012)).crawl()
+    )
 
 
 def _folder(version: str) -> str:
