@@ -66,6 +66,19 @@ def submit(
     raise typer.Exit(asyncio.run(run(job_type, source, url, concurrency, checkpoint)))
 
 
+@app.command("try")
+def try_(
+    job_type: Annotated[str, typer.Argument(help="Such as order.settled.")],
+    payload: Annotated[str, typer.Argument(help="Its payload, as JSON.")],
+    url: Url = "http://127.0.0.1:8080",
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds until every delivery must have ended.")] = 60.0,
+) -> None:
+    """Submit one job, and wait until all of its deliveries have succeeded."""
+    from cli.trial import trial as run
+
+    raise typer.Exit(asyncio.run(run(job_type, payload, url, timeout)))
+
+
 @app.command()
 def status(job_id: str, url: Url = "http://127.0.0.1:8080", watch: bool = False, json: Json = False) -> None:
     """Show what became of a job."""

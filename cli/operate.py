@@ -11,7 +11,7 @@ from rich.table import Table
 
 from cli.api import Gateway
 
-_FINAL = ("succeeded", "dead", "cancelled")
+FINAL = ("succeeded", "dead", "cancelled")
 
 
 async def status(job_id: str, url: str, watch: bool, as_json: bool) -> None:
@@ -19,8 +19,8 @@ async def status(job_id: str, url: str, watch: bool, as_json: bool) -> None:
     async with Gateway(url) as gateway:
         while True:
             job = await gateway.ask("GET", f"/v1/jobs/{job_id}")
-            (_print if as_json else _show_job)(job)
-            if not watch or all(delivery["state"] in _FINAL for delivery in job["deliveries"]):
+            (_print if as_json else show_job)(job)
+            if not watch or all(delivery["state"] in FINAL for delivery in job["deliveries"]):
                 return
             await asyncio.sleep(1.0)
 
@@ -58,7 +58,7 @@ async def dead_drop(url: str, dead_id: str) -> None:
     Console().print(f"dropped {dead_id}")
 
 
-def _show_job(job: dict[str, Any]) -> None:
+def show_job(job: dict[str, Any]) -> None:
     table = Table("queue", "state", "attempts", "started", "ended", "result or error", title=f"{job['job_type']} {job['job_id']}")
     for delivery in job["deliveries"]:
         said = delivery["error"]["message"] if delivery["error"] else delivery["result"]

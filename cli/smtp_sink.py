@@ -57,7 +57,7 @@ class Sink:
         return "250 OK"
 
 
-async def serve(port: int, path: Path, refusals: int) -> None:
+async def serve(host: str, port: int, path: Path, refusals: int) -> None:
     """Run until SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -65,18 +65,19 @@ async def serve(port: int, path: Path, refusals: int) -> None:
         loop.add_signal_handler(number, stop.set)
     with path.open("ab") as file:
         sink = Sink(file, refusals)
-        server = await loop.create_server(lambda: SMTP(sink, loop=loop, timeout=60.0), "127.0.0.1", port)
+        server = await loop.create_server(lambda: SMTP(sink, loop=loop, timeout=60.0), host, port)
         async with server:
             await stop.wait()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m cli.smtp_sink", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--file", type=Path, required=True)
     parser.add_argument("--refusals", type=int, default=2)
     asked = parser.parse_args()
-    asyncio.run(serve(asked.port, asked.file, asked.refusals))
+    asyncio.run(serve(asked.host, asked.port, asked.file, asked.refusals))
 
 
 if __name__ == "__main__":

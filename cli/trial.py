@@ -1,0 +1,62 @@
+"""`headrace try`: one job from its acceptance to its end, as a check that everything works."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import uuid
+from typing import Any
+
+import orjson
+from rich.console import Console
+
+from cli.api import Gateway, GatewayError
+from cli.operate import FINAL, show_job
+
+_PAUSE = 0.3  # seconds between two looks, and the first between two tries; full jitter
+
+
+async def trial(job_type: str, payload: str, url: str, timeout: float) -> int:
+    """The exit code: 0 when every delivery succeeded, 1 when one died, was refused or did not end within `timeout` seconds."""
+    try:
+        body = orjson.dumps(orjson.loads(payload))
+    except orjson.JSONDecodeError as error:
+        raise GatewayError(f"the payload is not JSON: {error}") from None
+    try:
+        async with asyncio.timeout(timeout), Gateway(url) as gateway:
+            job = await _ended(gateway, await _accepted(gateway, job_type, body))
+    except TimeoutError:
+        Console(stderr=True).print(f"no end within {timeout:g} s: are consumers running, and does the controller scale them?")
+        return 1
+    show_job(job)
+    return 0 if all(delivery["state"] == "succeeded" for delivery in job["deliveries"]) else 1
+
+
+async def _accepted(gateway: Gateway, job_type: str, body: bytes) -> str:
+    """The job's id. 503 is tried again with the same key: the same job."""
+    headers = {"content-type": "application/json", "Idempotency-Key": uuid.uuid4().hex}
+    pause = _PAUSE
+    while True:
+        try:
+            status, asked, answer = await gateway.raw("POST", f"/v1/jobs/{job_type}", data=body, headers=headers)
+        except GatewayError as error:
+            status, asked, answer = 503, 0.0, {"detail": str(error)}
+        if status == 202:
+            return str(answer["job_id"])
+        why = f"{answer.get('title', '')} {answer.get('detail', '')}".strip() if answer else f"status {status}"
+        if status < 500:
+            raise GatewayError(why)
+        Console(stderr=True).print(f"not accepted yet: {why}", markup=False)
+        await asyncio.sleep(max(asked, pause) * random.uniform(0.5, 1.0))
+        pause = min(pause * 2, 5.0)
+
+
+async def _ended(gateway: Gateway, job_id: str) -> Any:
+    """The job, when all of its deliveries have ended."""
+    while True:
+        status, _, job = await gateway.raw("GET", f"/v1/jobs/{job_id}")
+        if status == 200 and all(delivery["state"] in FINAL for delivery in job["deliveries"]):
+            return job
+        if status in {401, 403}:
+            raise GatewayError(f"{job.get('title', status)}: {job.get('detail', '')}")
+        await asyncio.sleep(_PAUSE * random.uniform(0.5, 1.0))

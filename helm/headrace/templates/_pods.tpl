@@ -1,0 +1,119 @@
+{{/* What every pod of the chart's own image has. Given (root, component, entry or "", its values). */}}
+{{- define "headrace.pod" -}}
+{{- $root := index . 0 -}}
+{{- $of := index . 3 -}}
+{{- with $root.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+enableServiceLinks: false
+securityContext:
+  {{- include "headrace.podSecurity" $root.Values.runAsUser | nindent 2 }}
+{{- with $of.priorityClassName | default $root.Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with $of.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $of.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $of.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+topologySpreadConstraints:
+{{- if kindIs "slice" $of.topologySpreadConstraints }}
+  {{- toYaml $of.topologySpreadConstraints | nindent 2 }}
+{{- else }}
+  {{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
+  - topologyKey: {{ . }}
+    maxSkew: 1
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- include "headrace.selector" (slice $ 0 3) | nindent 8 }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Given the uid, or null. */}}
+{{- define "headrace.podSecurity" -}}
+runAsNonRoot: true
+{{- with . }}
+runAsUser: {{ int . }}
+runAsGroup: {{ int . }}
+fsGroup: {{ int . }}
+fsGroupChangePolicy: OnRootMismatch
+{{- end }}
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- define "headrace.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
+{{- define "headrace.programImage" -}}
+image: {{ include "headrace.image" . }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+securityContext:
+  {{- include "headrace.containerSecurity" . | nindent 2 }}
+{{- end }}
+
+{{/* Settings as environment variables: first what the chart decides, then the common ones, then the program's. Given (root, chart's, own). */}}
+{{- define "headrace.settings" -}}
+{{- $root := index . 0 -}}
+{{- $all := dict "BROKER_FILE" "/etc/headrace/broker/url" "OUTCOMES_FILE" "/etc/headrace/redis/url" "LOG_FORMAT" "json" -}}
+{{- $factor := $root.Values.rabbitmq.replicationFactor -}}
+{{- $_ := set $all "REPLICATION_FACTOR" (kindIs "invalid" $factor | ternary (eq $root.Values.rabbitmq.mode "dev" | ternary 1 3) $factor) -}}
+{{- $all = mergeOverwrite $all (index . 1) $root.Values.settings (index . 2 | default dict) -}}
+{{- range $name, $value := $all }}
+- name: HEADRACE_{{ $name }}
+  value: {{ (kindIs "float64" $value | ternary (toJson $value) (toString $value)) | quote }}
+{{- end }}
+{{- end }}
+
+{{- define "headrace.credentialMounts" -}}
+- {name: broker, mountPath: /etc/headrace/broker, readOnly: true}
+- {name: redis, mountPath: /etc/headrace/redis, readOnly: true}
+- {name: tmp, mountPath: /tmp}
+{{- end }}
+
+{{/* Mounted as folders, not as variables: the kubelet renews a folder, and the programs read it for each connection. */}}
+{{- define "headrace.credentials" -}}
+- name: broker
+  secret:
+    secretName: {{ include "headrace.secret.broker" . }}
+    defaultMode: 0440
+    items: [{key: {{ include "headrace.secret.broker.key" . }}, path: url}]
+- name: redis
+  secret:
+    secretName: {{ include "headrace.secret.redis" . }}
+    defaultMode: 0440
+    items: [{key: {{ include "headrace.secret.redis.key" . }}, path: url}]
+- name: tmp
+  emptyDir: {sizeLimit: 64Mi}
+{{- end }}
+
+{{/* Startup asks as often as the wait for the first job allows; a broker that is away fails readiness, and kills nobody. Given the port's name. */}}
+{{- define "headrace.probes" -}}
+startupProbe:
+  httpGet: {path: /livez, port: {{ . }}}
+  periodSeconds: 1
+  failureThreshold: 60
+  timeoutSeconds: 2
+readinessProbe:
+  httpGet: {path: /readyz, port: {{ . }}}
+  periodSeconds: 2
+  failureThreshold: 2
+  timeoutSeconds: 2
+livenessProbe:
+  httpGet: {path: /livez, port: {{ . }}}
+  periodSeconds: 10
+  failureThreshold: 3
+  timeoutSeconds: 5
+{{- end }}
