@@ -16,7 +16,7 @@ from tests.servers import helm
 CHART = Path(__file__).parents[2] / "helm/headrace"
 OLDEST = 30  # Kubernetes 1.30 is the oldest that the chart supports
 NEWEST = versions(OLDEST)[-1]
-# The oldest, the newest that there are schemas of, and two between: one that most providers offer, one that the cluster tests run on.
+# The oldest, the newest that there are schemas of, and two between: what most providers offer, and what the cluster tests run on.
 VERSIONS = sorted({f"1.{OLDEST}", "1.33", "1.35", NEWEST})
 # What a cluster has that has every optional API.
 OPTIONAL = (
@@ -42,7 +42,8 @@ def combinations() -> list[Path]:
 def render(*values: Values, **options: Any) -> tuple[Object, ...]:
     """The objects, hooks among them. values: files, and mappings, which go over the files.
 
-    Options: name and namespace of the release, kube_version, api_versions (all optional ones, unless said), chart, program (a Helm).
+    Options: name and namespace of the release, kube_version, api_versions (all optional ones, unless said), chart, program
+    (another Helm).
     The objects are shared with whoever renders the same: they are not to be changed. Raises ValueError with Helm's refusal.
     """
     return _parsed(manifest(*values, **options))

@@ -19,12 +19,11 @@ CHECKS = [
 ]
 
 
-def files() -> Iterator[object]:
-    return (pytest.param(path, id=path.name.removesuffix("-values.yaml")) for path in combinations())
+FILES = [pytest.param(path, id=path.name.removesuffix("-values.yaml")) for path in combinations()]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("path", files())
+@pytest.mark.parametrize("path", FILES)
 def test_every_object_is_valid(path: Path, version: str) -> None:
     objects = render(path, kube_version=version)
     assert objects
@@ -32,20 +31,20 @@ def test_every_object_is_valid(path: Path, version: str) -> None:
 
 
 @pytest.mark.parametrize("version", [VERSIONS[0], VERSIONS[-1]])
-@pytest.mark.parametrize("path", files())
+@pytest.mark.parametrize("path", FILES)
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_it_holds(check: Callable[[Release], Iterator[str]], path: Path, version: str) -> None:
     assert list(check(Release.of(path, kube_version=version))) == []
 
 
-@pytest.mark.parametrize("path", files())
+@pytest.mark.parametrize("path", FILES)
 def test_the_same_is_rendered_again(path: Path) -> None:
     """But for passwords that are made where there is no cluster to find them in: a tool that compares renders sees no change."""
     here, again = render(path), render(path, {"global": {"again": True}})
     assert [one for one in here if one["kind"] != "Secret"] == [one for one in again if one["kind"] != "Secret"]
 
 
-@pytest.mark.parametrize("path", files())
+@pytest.mark.parametrize("path", FILES)
 def test_a_bare_cluster_gets_nothing_that_it_does_not_know(path: Path) -> None:
     """Without the optional APIs: only what the values ask for by name."""
     asked = {one["apiVersion"] for one in render(path, api_versions=())}
@@ -53,7 +52,7 @@ def test_a_bare_cluster_gets_nothing_that_it_does_not_know(path: Path) -> None:
     assert asked <= offered
 
 
-@pytest.mark.parametrize("path", files())
+@pytest.mark.parametrize("path", FILES)
 def test_the_notes_are_whole(path: Path) -> None:
     text = notes(path)
     assert text.strip()

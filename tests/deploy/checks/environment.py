@@ -7,6 +7,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ _URL_WITH_PASSWORD = re.compile(r"\w+://[^\s/@]*:[^\s/@]+@")
 def program(container: Object) -> str:
     """`service`, `consumer`, `autoscaler`; empty for what is none of the three."""
     words = [*container.get("command", []), *container.get("args", [])]
-    return next((after for word, after in zip(words, words[1:], strict=False) if word == "-m" and after in PROGRAMS), "")
+    return next((after for word, after in pairwise(words) if word == "-m" and after in PROGRAMS), "")
 
 
 def programs(release: Release) -> Iterator[tuple[Workload, Object, str]]:

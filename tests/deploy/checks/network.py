@@ -65,7 +65,8 @@ def _addresses(release: Release, workload: Workload) -> set[tuple[str, int]]:
         texts = [*told.values(), *container.get("command", []), *container.get("args", [])]
         texts += [file(release, workload, container, path, "") or "" for name, path in told.items() if name.endswith("_FILE")]
         found |= {(host, int(port)) for text in texts for host, port in _ADDRESS.findall(text)}
-        hosts = {name.removesuffix("_HOST"): value for name, value in told.items() if name.endswith("_HOST")}
+        # A bare number is what a program is to listen on, no address to reach.
+        hosts = {name.removesuffix("_HOST"): value for name, value in told.items() if name.endswith("_HOST") and value.islower()}
         found |= {(host, int(told[f"{name}_PORT"])) for name, host in hosts.items() if f"{name}_PORT" in told}
     return found
 

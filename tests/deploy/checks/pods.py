@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 from tests.deploy.release import LONG_RUNNING, Release, Workload
@@ -51,9 +52,8 @@ def security_is_restricted(release: Release) -> Iterator[str]:
 def nothing_of_the_host(release: Release) -> Iterator[str]:
     for workload in release.workloads:
         yield from (f"{workload}: {name}" for name in ("hostNetwork", "hostPID", "hostIPC") if workload.spec.get(name))
-        yield from (
-            f"{workload}: volume {one['name']} is the host's" for one in workload.spec.get("volumes", []) if "hostPath" in one
-        )
+        of_host = [volume["name"] for volume in workload.spec.get("volumes", []) if "hostPath" in volume]
+        yield from (f"{workload}: volume {name} is the host's" for name in of_host)
         ports = [port for container in workload.containers for port in container.get("ports", [])]
         yield from (f"{workload}: hostPort {port['hostPort']}" for port in ports if "hostPort" in port)
 
@@ -100,7 +100,7 @@ def _before_term(container: Object) -> float:
     """Seconds that preStop sleeps."""
     hook = (container.get("lifecycle") or {}).get("preStop") or {}
     words = [word for part in (hook.get("exec") or {}).get("command", []) for word in part.split()]
-    slept = [float(after) for word, after in zip(words, words[1:], strict=False) if word == "sleep"]
+    slept = [float(after) for word, after in pairwise(words) if word == "sleep"]
     return float((hook.get("sleep") or {}).get("seconds", 0)) + sum(slept)
 
 
@@ -111,7 +111,8 @@ def tokens_only_where_needed(release: Release) -> Iterator[str]:
         account = workload.spec.get("serviceAccountName", "default")
         mounted = workload.spec.get("automountServiceAccountToken")
         if mounted is not (account in bound):
-            yield f"{workload}: automountServiceAccountToken is {mounted}; a role is {'' if account in bound else 'not '}bound to {account}"
+            needed = "a" if account in bound else "no"
+            yield f"{workload}: automountServiceAccountToken is {mounted}, and {needed} role is bound to {account}"
     for one in release.kinds("ServiceAccount"):
         if one.get("automountServiceAccountToken") is not False:
             yield f"ServiceAccount {one['metadata']['name']}: automountServiceAccountToken is not false"

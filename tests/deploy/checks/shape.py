@@ -21,7 +21,10 @@ RECOMMENDED = {
 # An upgrade changes these, and a selector or the claims of a StatefulSet cannot be changed.
 _CHANGING = {"app.kubernetes.io/version", "helm.sh/chart", "app.kubernetes.io/managed-by"}
 _LABEL = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # a DNS label: what most kinds need, and no longer
+_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+# What is in names of DNS, and what pods and their hosts are named after; a Service's begins with a letter. Else no pod is made, or
+# the API server warns.
+_DNS = {"Deployment": "[a-z0-9]", "StatefulSet": "[a-z0-9]", "Pod": "[a-z0-9]", "Job": "[a-z0-9]", "Service": "[a-z]"}
 CLUSTER_WIDE = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "Namespace", "PriorityClass", "StorageClass"}
 
 
@@ -48,8 +51,9 @@ def everything_is_in_the_namespace(release: Release) -> Iterator[str]:
 def names_can_be_used(release: Release) -> Iterator[str]:
     for one in release.objects:
         name = one["metadata"]["name"]
-        if not _NAME.fullmatch(name):
-            yield f"{known_as(one)}: the name is no DNS label of at most 63 characters"
+        first = _DNS.get(one["kind"])
+        if not _NAME.fullmatch(name) or (first and not re.fullmatch(f"{first}([-a-z0-9]{{0,61}}[a-z0-9])?", name)):
+            yield f"{known_as(one)} ({len(name)} characters): no {'DNS label' if first else 'name'} for it"
         if one["kind"] == "StatefulSet" and len(name) > 52:  # its pods' label controller-revision-hash is NAME-HASH
             yield f"{known_as(one)}: longer than 52 characters, so no pod of it can be made"
 
