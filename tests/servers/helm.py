@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.servers import find, missing
 from tests.servers.kubernetes import built
 
+_MADE = Path(__file__).parents[2] / ".venv"
 # Nothing of the user's: no plugins, no repositories, no cluster. Helm writes nothing there for a chart in a folder.
 _OWN = {f"HELM_{kind}_HOME": "/nonexistent" for kind in ("CACHE", "CONFIG", "DATA")} | {"KUBECONFIG": "/nonexistent"}
 
@@ -25,9 +26,10 @@ def helm() -> Path:
 
 
 def helms3() -> list[Path]:
-    """Every Helm 3 there is: those of HEADRACE_HELM3, with colons between, else `helm3` on PATH. Skips, or fails, without one."""
-    given = os.environ.get("HEADRACE_HELM3", "") or shutil.which("helm3") or ""
-    return [Path(one) for one in given.split(":") if one] or missing("helm3", "HEADRACE_HELM3 is not set, and no helm3 is on PATH")
+    """Every Helm 3 of HEADRACE_HELM3, with colons between, else of `make chart-tools`, else `helm3` on PATH."""
+    given = [Path(one) for one in os.environ.get("HEADRACE_HELM3", "").split(":") if one]
+    on_path = [Path(one) for one in [shutil.which("helm3")] if one]
+    return given or sorted(_MADE.glob("helm-v3.*/helm")) or on_path or missing("helm3", "`make chart-tools` compiles it, with Go")
 
 
 def run(program: Path, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:

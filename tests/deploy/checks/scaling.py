@@ -83,6 +83,9 @@ def the_controller_may_do_what_it_needs(release: Release) -> Iterator[str]:
         return
     documented = set(_triples(_documented()))
     needed = {triple for triple in documented if not triple[1].startswith("statefulsets")}
+    leases = {one["metadata"]["name"] for one in release.kinds("Lease")}
+    if {settings.lease for _, settings in controllers(release)} <= leases:  # made with the release: nobody need make them
+        needed.discard(("coordination.k8s.io", "leases", "create"))
     yield from (f"the controller may not {verb} {group}/{resource}" for group, resource, verb in sorted(needed - granted))
     yield from (f"the controller may {verb} {group}/{resource}" for group, resource, verb in sorted(granted - documented))
 
