@@ -48,12 +48,16 @@ def _referred(release: Release, env: Object) -> str:
 
 def file(release: Release, workload: Workload, container: Object, path: str, setting: str) -> str | None:
     """What the file holds; a sample for that setting where it is the user's; None where no such file is mounted."""
+    whole = PurePosixPath(path)
+    return (folder(release, workload, container, str(whole.parent), setting) or {}).get(whole.name)
+
+
+def folder(release: Release, workload: Workload, container: Object, path: str, setting: str) -> dict[str, str] | None:
+    """The files in it; none where it is the user's and nobody says which; None where no such folder is mounted."""
     for mount in container.get("volumeMounts", []):
-        where = PurePosixPath(mount["mountPath"])
-        if "subPath" not in mount and PurePosixPath(path).is_relative_to(where):
-            name = str(PurePosixPath(path).relative_to(where))
+        if mount["mountPath"] == path and "subPath" not in mount:
             volume = next(one for one in workload.spec["volumes"] if one["name"] == mount["name"])
-            return next((text for key, text in _files(release, volume, setting) if key == name), None)
+            return dict(_files(release, volume, setting))
     return None
 
 

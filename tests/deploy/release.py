@@ -71,12 +71,12 @@ class Workload:
 
 @dataclass(frozen=True)
 class Release:
-    """objects: what was rendered. values: what it was rendered with, the chart's defaults among it."""
+    """objects: what was rendered. values: what with, the chart's defaults among it. known: what checks have found out of it."""
 
     objects: tuple[Object, ...]
     values: Object
     namespace: str = "jobs"
-    _found: dict[tuple[str, str], Object] = field(default_factory=dict, compare=False)
+    known: dict[tuple[str, str], Any] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(cls, *values: Values, **options: Any) -> Release:

@@ -7,17 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.checks import environment, network, pods, references, scaling, shape
+from tests.deploy.checks import ALL
 from tests.deploy.release import Release, known_as
 from tests.deploy.render import VERSIONS, combinations, notes, render
 from tests.deploy.schemas import complaints
-
-CHECKS = [
-    check
-    for module in (shape, pods, references, environment, scaling, network)
-    for check in module.CHECKS  # a check that a module forgets to list is dead code
-]
-
 
 FILES = [pytest.param(path, id=path.name.removesuffix("-values.yaml")) for path in combinations()]
 
@@ -32,7 +25,7 @@ def test_every_object_is_valid(path: Path, version: str) -> None:
 
 @pytest.mark.parametrize("version", [VERSIONS[0], VERSIONS[-1]])
 @pytest.mark.parametrize("path", FILES)
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", ALL, ids=lambda check: check.__name__)
 def test_it_holds(check: Callable[[Release], Iterator[str]], path: Path, version: str) -> None:
     assert list(check(Release.of(path, kube_version=version))) == []
 

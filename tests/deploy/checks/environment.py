@@ -6,6 +6,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -19,8 +20,9 @@ from consumer.handlers.email import MailSettings
 from consumer.settings import ConsumerSettings
 from jobs.errors import SettingsError
 from jobs.settings import PREFIX, load
+from service.keys import Keyring, parse
 from service.settings import GatewaySettings
-from tests.deploy.files import file, secrets, variables
+from tests.deploy.files import file, folder, secrets, variables
 from tests.deploy.release import LONG_RUNNING, Release, Workload, known_as, leaves
 from tests.deploy.render import Object
 
@@ -54,17 +56,27 @@ def programs(release: Release) -> Iterator[tuple[Workload, Object, str]]:
 
 def settings_of(release: Release, workload: Workload, container: Object) -> tuple[BaseSettings, ...]:
     """Its settings, read with exactly the variables and files that it has. Raises SettingsError as the program would."""
+    key = (str(workload), container["name"])
+    if key not in release.known:
+        with read(release, workload, container) as settings:
+            release.known[key] = settings
+    return tuple(release.known[key])
+
+
+@contextmanager
+def read(release: Release, workload: Workload, container: Object) -> Iterator[tuple[BaseSettings, ...]]:
+    """The same, while the files are there."""
     told = {name: value for name, value in variables(release, container).items() if name.startswith(PREFIX)}
-    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
-        patch.chdir(folder)  # no .env is there
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as here:
+        patch.chdir(here)  # no .env is there
         for name in [name for name in os.environ if name.startswith(PREFIX)]:
             patch.delenv(name)
         for name, value in told.items():
             held = file(release, workload, container, value, name.removesuffix("_FILE")) if name.endswith("_FILE") else None
             if held is not None:
-                (Path(folder) / name).write_text(held)
-            patch.setenv(name, value if held is None else str(Path(folder) / name))
-        return tuple(load(kind) for kind in PROGRAMS[program(container)])
+                (Path(here) / name).write_text(held)
+            patch.setenv(name, value if held is None else str(Path(here) / name))
+        yield tuple(load(kind) for kind in PROGRAMS[program(container)])
 
 
 @cache
@@ -96,17 +108,40 @@ def files_are_read(release: Release) -> Iterator[str]:
     """A setting NAME_FILE names a file that is mounted, and what it holds is what the program has under NAME."""
     for workload, container, _ in programs(release):
         named = {name: value for name, value in variables(release, container).items() if name.endswith("_FILE")}
-        for name, path in named.items():
-            setting = name.removesuffix("_FILE")
-            held = file(release, workload, container, path, setting)
-            if held is None:
-                yield f"{workload}, container {container['name']}: {name}={path} is not mounted"
-                continue
-            field = setting.removeprefix(PREFIX).lower()
-            settings = settings_of(release, workload, container)
-            read = {str(getattr(getattr(one, field), "get_secret_value", lambda: "")()) for one in settings if hasattr(one, field)}
-            if read != {held}:
-                yield f"{workload}, container {container['name']}: {name} is not where it reads {setting} from"
+        held = {name: file(release, workload, container, path, name.removesuffix("_FILE")) for name, path in named.items()}
+        missing = [name for name, text in held.items() if text is None]
+        yield from (f"{workload}, container {container['name']}: {name}={named[name]} is not mounted" for name in missing)
+        if missing:
+            continue  # the program would not start either
+        with read(release, workload, container) as settings:
+            for name, text in held.items():
+                field = name.removeprefix(PREFIX).removesuffix("_FILE").lower()
+                if {getattr(one, field).get_secret_value() for one in settings if hasattr(one, field)} != {text}:
+                    yield f"{workload}, container {container['name']}: does not read {name}"
+
+
+def keys_are_taken(release: Release) -> Iterator[str]:
+    """The gateway's API keys are mounted and can be read, and a key that the release itself uses is one of them."""
+    for workload, container, which in programs(release):
+        where = variables(release, container).get("HEADRACE_API_KEYS", "")
+        if which != "service" or where == "open":
+            continue
+        files = folder(release, workload, container, where, "")
+        if files is None:
+            yield f"{workload}: HEADRACE_API_KEYS={where} is not mounted"
+            continue
+        ring = Keyring(key for name, text in files.items() for key in parse(text, name))
+        for user, given in _keys_in_use(release) if files else ():
+            key = ring.find(given.encode())
+            if key is None or not key.scopes >= {"submit", "read"}:
+                yield f"{user}: its API key is none that the gateway takes for submit and read"
+
+
+def _keys_in_use(release: Release) -> Iterator[tuple[Workload, str]]:
+    for workload in release.workloads:
+        for container in workload.containers:
+            if "HEADRACE_API_KEY" in variables(release, container):
+                yield workload, variables(release, container)["HEADRACE_API_KEY"]
 
 
 def they_listen_where_they_are_asked(release: Release) -> Iterator[str]:
@@ -139,6 +174,7 @@ CHECKS = (
     settings_exist,
     settings_are_taken,
     files_are_read,
+    keys_are_taken,
     they_listen_where_they_are_asked,
     no_secret_is_shown,
 )

@@ -31,9 +31,11 @@ def policies_select_pods(release: Release) -> Iterator[str]:
 
 
 def _known(release: Release, selector: Object) -> bool:
-    """The pods of a RabbitmqCluster are the operator's: it labels them with the cluster's name."""
+    """The pods of a RabbitmqCluster are the operator's: it labels them with the cluster's name. Others may be the user's."""
     made = [one["metadata"]["name"] for one in release.kinds("RabbitmqCluster")]
-    return bool(release.chosen(selector)) or (selector.get("matchLabels") or {}).get("app.kubernetes.io/name") in made
+    labels = selector.get("matchLabels") or {}
+    theirs = bool(labels) and all(release.named_in_values(value) for value in labels.values())
+    return bool(release.chosen(selector)) or labels.get("app.kubernetes.io/name") in made or theirs
 
 
 def what_is_named_is_reached(release: Release) -> Iterator[str]:
