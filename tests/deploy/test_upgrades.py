@@ -79,6 +79,17 @@ def test_two_releases_in_one_namespace_do_not_meet() -> None:
                 assert not found["spec"]["selector"]["matchLabels"].items() <= workload.labels.items()
 
 
+def test_who_reads_its_configuration_once_is_started_anew() -> None:
+    """A broker and a store read their files when they start: where these change, so does the pod."""
+    before, after = Release.of(), Release.of({"rabbitmq": {"dev": {"memoryHighWatermark": "123MB"}}})
+    changed = [now for was, now in zip(before.kinds("ConfigMap"), after.kinds("ConfigMap"), strict=True) if was != now]
+    assert changed, "this value changes no file"
+    for one in changed:
+        for was, now in zip(before.workloads, after.workloads, strict=True):
+            if f"'name': '{one['metadata']['name']}'" in str(now.spec.get("volumes")) and now.component in {"rabbitmq", "redis"}:
+                assert was.pod != now.pod, f"{now} goes on with what it read"
+
+
 @pytest.mark.parametrize("name", ["a", "headrace", "1st", "x" * 53, "a.b"])
 @pytest.mark.parametrize("path", combinations(), ids=lambda path: path.name)
 def test_names_of_any_length(path: Path, name: str) -> None:

@@ -8,13 +8,17 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
+import click
 import pytest
 from pydantic_settings import BaseSettings
+from typer.main import get_command
 
 from autoscaler.settings import ControllerSettings
+from cli.__main__ import app
 from consumer.handlers.database import DatabaseSettings
 from consumer.handlers.email import MailSettings
 from consumer.settings import ConsumerSettings
@@ -85,6 +89,20 @@ def known() -> frozenset[str]:
     fields = {PREFIX + name.upper() for kinds in PROGRAMS.values() for kind in kinds for name in kind.model_fields}
     code = [path for folder in ("jobs", "telemetry", "cli") for path in (_CODE / folder).rglob("*.py")]
     return frozenset(fields | {name for path in code for name in re.findall(r'"(HEADRACE_\w+)"', path.read_text(encoding="utf-8"))})
+
+
+def commands_are_the_projects(release: Release) -> Iterator[str]:
+    """A command line of ours names a command, with options that it has; `python -m` names a module."""
+    for workload in release.workloads:
+        for container in workload.containers:
+            match [*container.get("command", []), *container.get("args", [])]:
+                case ["python", "-m", module, *_] if find_spec(module) is None:
+                    yield f"{workload}: there is no module {module}"
+                case ["headrace", name, *words]:
+                    try:
+                        get_command(app).commands[name].make_context(name, words)  # type: ignore[attr-defined]  # it is a group
+                    except (KeyError, click.UsageError) as error:
+                        yield f"{workload}: headrace {name}: {error}"
 
 
 def settings_exist(release: Release) -> Iterator[str]:
@@ -171,6 +189,7 @@ def no_secret_is_shown(release: Release) -> Iterator[str]:
 
 
 CHECKS = (
+    commands_are_the_projects,
     settings_exist,
     settings_are_taken,
     files_are_read,
