@@ -1,4 +1,4 @@
-"""Makes values.schema.json, and the table of values in README.md, from values.yaml: `python helm/document.py`.
+"""Makes values.schema.json, and the table in README.md, from values.yaml: `python helm/document.py`.
 
 A comment above a key describes it. A line `@schema {…}` in it is merged into the key's JSON schema. Types come from the defaults, and
 every object is closed unless such a line opens it.
@@ -20,7 +20,15 @@ from autoscaler.model import Policy
 CHART: Final = Path(__file__).parent / "headrace"
 BEGIN, END = "<!-- values: made by `make chart-docs` -->", "<!-- end of values -->"
 _MARK: Final = "@schema "
-_TYPES: Final = {"bool": "boolean", "int": "integer", "float": "number", "str": "string", "seq": "array", "map": "object", "null": "null"}
+_TYPES: Final = {
+    "bool": "boolean",
+    "int": "integer",
+    "float": "number",
+    "str": "string",
+    "seq": "array",
+    "map": "object",
+    "null": "null",
+}
 _QUANTITY: Final = {"type": ["string", "number"]}
 # Of a consumer, besides what `consumerDefaults` has.
 _QUEUES: Final = {
@@ -75,7 +83,12 @@ def schema(values: Values) -> Json:
     consumer.pop("description")
     one = {**consumer, "properties": {"queues": _QUEUES, **consumer["properties"]}, "required": ["queues"]}
     definitions = {"name": _NAME, "resources": _RESOURCES, "policy": _policy(), "consumer": one}
-    return {"$schema": "http://json-schema.org/draft-07/schema#", "title": "Values of Headrace", **whole, "definitions": definitions}
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "Values of Headrace",
+        **whole,
+        "definitions": definitions,
+    }
 
 
 def table(values: Values) -> str:
