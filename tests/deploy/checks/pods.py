@@ -13,6 +13,8 @@ from tests.deploy.render import Object
 PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 # What a program still does after its drain: close its stores, flush its telemetry, end.
 _MARGIN = 3
+# How long it goes on after SIGTERM: first as before, then with what it has begun.
+_AFTER_TERM = {"HEADRACE_LINGER_SECONDS", "HEADRACE_DRAIN_SECONDS"}
 
 
 def _containers(release: Release) -> Iterator[tuple[Workload, Object, str]]:
@@ -82,7 +84,7 @@ def probes_ask_what_is_there(release: Release) -> Iterator[str]:
 
 
 def ends_have_time(release: Release) -> Iterator[str]:
-    """The grace period holds the wait before SIGTERM, the drain, and a margin."""
+    """The grace period holds the wait before SIGTERM, what a program still does after it, and a margin."""
     for workload in release.workloads:
         grace = workload.spec.get("terminationGracePeriodSeconds")
         if grace is None:
@@ -90,8 +92,8 @@ def ends_have_time(release: Release) -> Iterator[str]:
                 yield f"{workload} has no terminationGracePeriodSeconds"
             continue
         for container in workload.main:
-            drain = next((float(e["value"]) for e in container.get("env", []) if e["name"] == "HEADRACE_DRAIN_SECONDS"), 0.0)
-            needed = _before_term(container) + drain + (_MARGIN if drain else 0)
+            after = sum(float(env["value"]) for env in container.get("env", []) if env["name"] in _AFTER_TERM)
+            needed = _before_term(container) + after + (_MARGIN if after else 0)
             if grace < needed:
                 yield f"{workload}: is killed after {grace} s, and container {container['name']} needs {needed:g} s"
 

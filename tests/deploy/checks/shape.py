@@ -70,8 +70,8 @@ def _labelled(release: Release) -> Iterator[tuple[str, Object]]:
     for one in release.objects:
         yield known_as(one), one["metadata"].get("labels") or {}
     for workload in release.workloads:
-        # A chart's version on pods would replace them all for nothing, where only the chart changed.
-        yield f"the pods of {workload}", {"helm.sh/chart": "any", "app.kubernetes.io/managed-by": "any"} | workload.labels
+        # On pods a version would replace them for nothing: all, where only the chart changed; a broker with every release.
+        yield f"the pods of {workload}", dict.fromkeys(_CHANGING, "any") | workload.labels
 
 
 def selectors_last(release: Release) -> Iterator[str]:
