@@ -1,7 +1,7 @@
 """Makes values.schema.json, and the table in README.md, from values.yaml: `python helm/document.py`.
 
-A comment above a key describes it. A line `@schema {…}` in it is merged into the key's JSON schema. Types come from the defaults, and
-every object is closed unless such a line opens it.
+A comment above a key describes it. A line `@schema {…}` in it is merged into the key's JSON schema. Types come from the defaults,
+and every object is closed unless such a line opens it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
+from pydantic_settings import BaseSettings
 
 from autoscaler.model import Policy
+from autoscaler.settings import ControllerSettings
+from consumer.handlers.database import DatabaseSettings
+from consumer.handlers.email import MailSettings
+from consumer.settings import ConsumerSettings
+from jobs.settings import PREFIX
+from service.settings import GatewaySettings
 
 CHART: Final = Path(__file__).parent / "headrace"
 BEGIN, END = "<!-- values: made by `make chart-docs` -->", "<!-- end of values -->"
@@ -82,7 +89,15 @@ def schema(values: Values) -> Json:
     consumer = dict(whole["properties"]["consumerDefaults"])
     consumer.pop("description")
     one = {**consumer, "properties": {"queues": _QUEUES, **consumer["properties"]}, "required": ["queues"]}
-    definitions = {"name": _NAME, "resources": _RESOURCES, "policy": _policy(), "consumer": one}
+    definitions = {
+        "name": _NAME,
+        "resources": _RESOURCES,
+        "policy": _policy(),
+        "gatewaySetting": _settings(GatewaySettings),
+        "controllerSetting": _settings(ControllerSettings),
+        "consumerSetting": _settings(ConsumerSettings, MailSettings, DatabaseSettings, prefix=PREFIX),
+        "consumer": one,
+    }
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Values of Headrace",
@@ -144,6 +159,10 @@ def _default(node: yaml.Node) -> str:
     if isinstance(node, yaml.ScalarNode) and node.tag.endswith("str"):
         value = node.value
     return f"`{json.dumps(value)}`"
+
+
+def _settings(*kinds: type[BaseSettings], prefix: str = "") -> Json:
+    return {"enum": sorted({f"{prefix}{name.upper()}" for kind in kinds for name in kind.model_fields})}
 
 
 def _policy() -> Json:

@@ -13,7 +13,6 @@ from contracts.load import Load
 
 from consumer import Context, handler, resource
 
-
 _FILE = Path(os.environ["HEADRACE_OUTCOMES_FILE"])
 
 
