@@ -18,10 +18,6 @@ from pydantic_settings import BaseSettings
 
 from autoscaler.model import Policy
 from autoscaler.settings import ControllerSettings
-from consumer.handlers.database import DatabaseSettings
-from consumer.handlers.email import MailSettings
-from consumer.settings import ConsumerSettings
-from jobs.settings import PREFIX
 from service.settings import GatewaySettings
 
 CHART: Final = Path(__file__).parent / "headrace"
@@ -95,7 +91,6 @@ def schema(values: Values) -> Json:
         "policy": _policy(),
         "gatewaySetting": _settings(GatewaySettings),
         "controllerSetting": _settings(ControllerSettings),
-        "consumerSetting": _settings(ConsumerSettings, MailSettings, DatabaseSettings, prefix=PREFIX),
         "consumer": one,
     }
     return {
@@ -161,8 +156,8 @@ def _default(node: yaml.Node) -> str:
     return f"`{json.dumps(value)}`"
 
 
-def _settings(*kinds: type[BaseSettings], prefix: str = "") -> Json:
-    return {"enum": sorted({f"{prefix}{name.upper()}" for kind in kinds for name in kind.model_fields})}
+def _settings(kind: type[BaseSettings]) -> Json:
+    return {"enum": sorted(name.upper() for name in kind.model_fields)}
 
 
 def _policy() -> Json:
