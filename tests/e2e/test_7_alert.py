@@ -21,4 +21,4 @@ def test_slow_handlers_raise_an_alert_with_a_trace_and_it_resolves(release: Rele
 
 
 def _latency(release: Release, queue: str) -> list[Json]:
-    return [one for one in release.alerts() if (one["labels"].get("kind"), one["labels"].get("queue")) == ("latency", queue)]
+    return [one for one in release.alerts() if (one["labels"]["alertname"], one["labels"]["queue"]) == ("HeadraceLatency", queue)]

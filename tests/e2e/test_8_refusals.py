@@ -12,11 +12,10 @@ from tests.e2e.release import HelmError, Json, Release
 from tests.servers.kubernetes import Cluster
 
 SMALL: Json = {
-    "consumers": {"quick": None, "long": None, "settlement": {"queues": ["settlement"]}, "registration": None},
+    "consumers": {"registration": None},
     "gateway": {"replicas": 1, "apiKeys": {"open": True}},
     "controller": {"enabled": False},
     "mail": {"mode": "none"},
-    "rabbitmq": {"dev": {"keep": False}},
 }
 SHORT = "25s"
 
@@ -36,7 +35,7 @@ def refused(cluster: Cluster, images: Json) -> Iterator[dict[str, tuple[Release,
 
     def install(name: str) -> str:
         with pytest.raises(HelmError) as raised:
-            releases[name].install(SMALL, wrong[name], timeout=SHORT)
+            releases[name].install(SMALL, wrong[name], timeout=SHORT, base={})
         return str(raised.value)
 
     with ThreadPoolExecutor(len(wrong)) as together:

@@ -8,7 +8,7 @@ from tests.e2e.release import Release, until
 
 
 def test_a_rollback_brings_the_first_revision_back(release: Release) -> None:
-    release.upgrade({"gateway": {"replicas": 1}, "settings": {"LOG_LEVEL": "debug"}})
+    release.upgrade({"image": {"tag": "b"}, "gateway": {"replicas": 1}})
     release.helm("rollback", release.name, "1", "--wait", "--timeout", "120s")
     pods = until(lambda: release.pods("gateway"), lambda pods: len(pods) == 2, 60, "two gateways, as at first")
     assert all(pod["spec"]["containers"][0]["image"].endswith(":a") for pod in pods)
