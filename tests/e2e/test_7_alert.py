@@ -1,4 +1,4 @@
-"""An alert about slow handlers, as it reaches a receiver in the cluster. Its end is looked at later: it comes after a calm minute."""
+"""An alert about slow handlers, as it reaches a receiver in the cluster. Its end, a calm minute later, is looked at at the end."""
 
 from __future__ import annotations
 
