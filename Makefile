@@ -33,7 +33,7 @@ test: $(VENV)/dev.stamp ## all tests whose servers are here; HEADRACE_TEST_REQUI
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --ignore=tests/cluster --ignore=tests/e2e
 
 e2e: $(VENV)/dev.stamp ## the tests on a Kubernetes cluster: KUBECONFIG's, or the one beside this folder
-	$(BIN)/python -m pytest tests/cluster tests/e2e
+	$(BIN)/python -m pytest --durations=15 tests/cluster tests/e2e
 
 check: $(VENV)/dev.stamp $(VENV)/checkov.stamp ## lint, types, directions of dependency, shell scripts, alert rules, the chart
 	$(BIN)/ruff check .

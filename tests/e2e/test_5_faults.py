@@ -92,9 +92,9 @@ def test_the_api_server_stopped_for_a_minute(release: Release) -> None:
     seen = until(lambda: release.effects("dark"), lambda seen: seen["effects"] >= jobs, 120, "all effects")
     assert seen == {"effects": jobs, "jobs": jobs, "begun": {"1": jobs}, "ended": {"1": jobs}}
     until(release.leader, bool, 120, "a leader again")
-    told = release.submit("load.quick", "after", 3000, seconds=0.2)
+    told = release.submit("load.quick", "after", 1500, seconds=0.4)
     until(lambda: release.replicas("quick"), lambda n: n > 1, 60, "it scales again")
-    _all_done(release, "after", told, 3000)
+    _all_done(release, "after", told, 1500)
 
 
 def _is_ready(pod: dict[str, object]) -> bool:
