@@ -1,7 +1,7 @@
 # One image, three programs: python -m service, python -m consumer, python -m autoscaler.
 ARG BASE_IMAGE=docker.io/library/python:3.13-slim
 
-# What is installed here and not copied on is not in the image: pip, setuptools, caches.
+# What is here and not in /app is not in the image: pip, setuptools, caches.
 FROM ${BASE_IMAGE} AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /app
@@ -22,9 +22,12 @@ COPY autoscaler autoscaler
 COPY cli cli
 RUN python -m pip --python .venv/bin/python install --no-deps --no-compile --no-build-isolation --editable . \
     && python -m pip --python .venv/bin/python uninstall --quiet --yes setuptools \
-    && rm -rf ./*.egg-info build .venv/lib/python3.*/site-packages/setuptools* .venv/lib/python3.*/site-packages/distutils-precedence.pth
-# Nobody writes here, so no start need ask whether a source is newer than its bytecode.
-RUN .venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /app
+    && rm -rf ./*.egg-info build pyproject.toml README.md requirements.lock .venv/include \
+      .venv/lib/python3.*/site-packages/setuptools* .venv/lib/python3.*/site-packages/distutils-precedence.pth \
+    && find .venv/bin -type f -not -name headrace -delete
+# Nobody writes here, so no start need ask whether a source is newer than its bytecode. Everybody may read, also where the files
+# came from somebody whose umask lets nobody.
+RUN .venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /app && chmod -R a+rX /app
 
 FROM ${BASE_IMAGE}
 ARG VERSION=0.1.0
