@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from autoscaler.model import Policy
 from autoscaler.schedule import Floor
 from jobs.errors import SettingsError
-from jobs.settings import Settings
+from jobs.secret_url import Schemes
+from jobs.settings import Settings, file_of
 
+ManagementUrl = Annotated[SecretStr, AfterValidator(Schemes("http", "https", optional=True))]
 _POLICY = {f.name: f.type for f in fields(Policy)}
 
 
@@ -81,10 +83,11 @@ class ControllerSettings(Settings):
     dry_run: bool = Field(False, description="Decide, record, alert, and scale nothing.")
     interval: float = Field(1.0, ge=0.1, le=300, description="How often each queue is decided about.")
     signal_timeout: float = Field(1.5, gt=0, le=60, description="How long one source of figures may take.")
-    management_url: SecretStr = Field(
+    management_url: ManagementUrl = Field(
         SecretStr(""),
         description="RabbitMQ's management API, `http://user:password@host:15672`; empty: depths are asked over AMQP alone.",
     )
+    management_url_file: str = file_of("HEADRACE_MANAGEMENT_URL")
     prometheus_url: SecretStr = Field(
         SecretStr(""), description="A Prometheus server, `http://prometheus:9090`, for what nobody else tells; empty: none."
     )

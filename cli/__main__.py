@@ -15,6 +15,10 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Headrace: jo
 Broker = Annotated[str | None, typer.Option(help="URL of the broker; without it, an SQLite file.")]
 Outcomes = Annotated[str | None, typer.Option(help="URL of the outcome store; without it, the same SQLite file.")]
 Url = Annotated[str, typer.Option(help="The gateway.")]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option("--api-key-file", help="A file that holds an API key; without it, the environment's HEADRACE_API_KEY."),
+]
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 Least = Annotated[int, typer.Option("--min", min=1, max=64, help="The fewest consumer processes.")]
 Most = Annotated[int, typer.Option("--max", min=1, max=64, help="The most; the controller decides between the two.")]
@@ -57,13 +61,15 @@ def submit(
     job_type: Annotated[str, typer.Argument(help="Such as user.registered.")],
     source: Annotated[str, typer.Argument(help="A file with one JSON object a line, or - for standard input.")],
     url: Url = "http://127.0.0.1:8080",
+    key_file: KeyFile = None,
     concurrency: Annotated[int, typer.Option(min=1, max=1000)] = 32,
     checkpoint: Annotated[Path | None, typer.Option(help="Remember what is accepted here, and go on from it.")] = None,
 ) -> None:
     """Submit a job for each line of a file."""
+    from cli.api import Address
     from cli.submit import submit as run
 
-    raise typer.Exit(asyncio.run(run(job_type, source, url, concurrency, checkpoint)))
+    raise typer.Exit(asyncio.run(run(job_type, source, Address(url, key_file), concurrency, checkpoint)))
 
 
 @app.command("try")
@@ -80,19 +86,23 @@ def try_(
 
 
 @app.command()
-def status(job_id: str, url: Url = "http://127.0.0.1:8080", watch: bool = False, json: Json = False) -> None:
+def status(
+    job_id: str, url: Url = "http://127.0.0.1:8080", key_file: KeyFile = None, watch: bool = False, json: Json = False
+) -> None:
     """Show what became of a job."""
+    from cli.api import Address
     from cli.operate import status as run
 
-    asyncio.run(run(job_id, url, watch, json))
+    asyncio.run(run(job_id, Address(url, key_file), watch, json))
 
 
 @app.command()
-def watch(url: Url = "http://127.0.0.1:8080", queue: str | None = None) -> None:
+def watch(url: Url = "http://127.0.0.1:8080", key_file: KeyFile = None, queue: str | None = None) -> None:
     """Watch queues and consumers, and the reasons of the controller, live."""
+    from cli.api import Address
     from cli.watch import watch as run
 
-    asyncio.run(run(url, queue))
+    asyncio.run(run(Address(url, key_file), queue))
 
 
 @app.command()
@@ -110,44 +120,73 @@ app.add_typer(dead, name="dead")
 @dead.command("list")
 def dead_list(
     url: Url = "http://127.0.0.1:8080",
+    key_file: KeyFile = None,
     queue: str | None = None,
     job_type: str | None = None,
     limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
     json: Json = False,
 ) -> None:
     """The newest first."""
+    from cli.api import Address
     from cli.operate import dead_list as run
 
-    asyncio.run(run(url, queue, job_type, limit, json))
+    asyncio.run(run(Address(url, key_file), queue, job_type, limit, json))
 
 
 @dead.command("show")
-def dead_show(dead_id: str, url: Url = "http://127.0.0.1:8080") -> None:
+def dead_show(dead_id: str, url: Url = "http://127.0.0.1:8080", key_file: KeyFile = None) -> None:
     """One, with its payload, headers and traceback."""
+    from cli.api import Address
     from cli.operate import dead_show as run
 
-    asyncio.run(run(url, dead_id))
+    asyncio.run(run(Address(url, key_file), dead_id))
 
 
 @dead.command("replay")
 def dead_replay(
     dead_id: Annotated[str | None, typer.Argument()] = None,
     url: Url = "http://127.0.0.1:8080",
+    key_file: KeyFile = None,
     queue: str | None = None,
     job_type: str | None = None,
 ) -> None:
     """One by its id, or all of a queue or a job type."""
+    from cli.api import Address
     from cli.operate import dead_replay as run
 
-    asyncio.run(run(url, dead_id, queue, job_type))
+    asyncio.run(run(Address(url, key_file), dead_id, queue, job_type))
 
 
 @dead.command("drop")
-def dead_drop(dead_id: str, url: Url = "http://127.0.0.1:8080") -> None:
+def dead_drop(dead_id: str, url: Url = "http://127.0.0.1:8080", key_file: KeyFile = None) -> None:
     """Forget one."""
+    from cli.api import Address
     from cli.operate import dead_drop as run
 
-    asyncio.run(run(url, dead_id))
+    asyncio.run(run(Address(url, key_file), dead_id))
+
+
+key = typer.Typer(no_args_is_help=True, help="API keys: make one, or the line that the gateway keeps of it.")
+app.add_typer(key, name="key")
+
+Name = Annotated[str, typer.Option(help="The caller's name; keys of one name are one caller.")]
+Scopes = Annotated[str, typer.Option(help="Some of submit, read, operate, with commas between; none holds another.")]
+
+
+@key.command("new")
+def key_new(name: Name, scopes: Scopes, json: Json = False) -> None:
+    """Make a key, and the line for the file that HEADRACE_API_KEYS names."""
+    from cli.keys import new as run
+
+    run(name, scopes, json)
+
+
+@key.command("hash")
+def key_hash(name: Name, scopes: Scopes, json: Json = False) -> None:
+    """The line for a key that is given on standard input."""
+    from cli.keys import hash_line as run
+
+    run(name, scopes, json)
 
 
 @app.command()

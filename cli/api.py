@@ -2,26 +2,66 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import aiohttp
 
 from jobs.errors import HeadraceError
+
+KEY_VARIABLE = "HEADRACE_API_KEY"
+_USABLE = re.compile(r"[\x21-\x7e]+", re.ASCII)  # what a header can carry
 
 
 class GatewayError(HeadraceError):
     """The gateway cannot be reached, or refused; the message is for a person."""
 
 
-class Gateway:
-    """An async context manager around one HTTP session. url: such as http://127.0.0.1:8080."""
+class NotAllowed(GatewayError):
+    """The gateway wants a key, another one, or one with another scope: asking again changes nothing."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url.rstrip("/")
+
+class Address(NamedTuple):
+    """Where the gateway is, and who asks. key_file: a file that holds an API key, before the one of the environment."""
+
+    url: str
+    key_file: Path | None = None
+
+    def key(self) -> str:
+        """The API key, empty where none is given. Raises GatewayError for one that cannot be used; never with it."""
+        if self.key_file is None:
+            key = os.environ.get(KEY_VARIABLE, "")
+        else:
+            try:
+                key = self.key_file.read_text(encoding="ascii").strip()
+            except OSError as error:
+                raise GatewayError(f"--api-key-file {self.key_file}: {error.strerror}") from None
+            except UnicodeDecodeError:
+                key = "\n"
+        if (key or self.key_file is not None) and _USABLE.fullmatch(key) is None:
+            raise GatewayError(f"{self.source}: this is no API key: one word of ASCII characters")
+        return key
+
+    @property
+    def source(self) -> str:
+        """Where the key comes from, for a message."""
+        return KEY_VARIABLE if self.key_file is None else f"--api-key-file {self.key_file}"
+
+
+class Gateway:
+    """An async context manager around one HTTP session."""
+
+    def __init__(self, address: Address) -> None:
+        self._url = address.url.rstrip("/")
+        self._address = address
+        self._key = address.key()
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Gateway:
-        self._session = aiohttp.ClientSession(self._url, timeout=aiohttp.ClientTimeout(30.0))
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        self._session = aiohttp.ClientSession(self._url, timeout=aiohttp.ClientTimeout(30.0), headers=headers)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -36,13 +76,22 @@ class Gateway:
         return body
 
     async def raw(self, method: str, path: str, **more: Any) -> tuple[int, float, Any]:
-        """Status, Retry-After in seconds, and the JSON. Raises GatewayError where nobody answers."""
+        """Status, Retry-After in seconds, and the JSON. Raises GatewayError where nobody answers, NotAllowed for 401 and 403."""
         assert self._session is not None  # noqa: S101 - entered before
         try:
             async with self._session.request(method, path, **more) as answer:
                 body = await answer.json(content_type=None) if answer.status != 204 else None
+                if answer.status in (401, 403):
+                    raise NotAllowed(self._refusal(answer.status, body if isinstance(body, dict) else {}))
                 return answer.status, float(answer.headers.get("Retry-After", "0")), body
         except (aiohttp.ClientError, TimeoutError) as error:
             raise GatewayError(
                 f"no answer from {self._url}: {error or type(error).__name__}. Is it running? `headrace up`"
             ) from None
+
+    def _refusal(self, status: int, problem: dict[str, Any]) -> str:
+        if status == 401 and not self._key:
+            return f"{self._url} asks for an API key: put one into {KEY_VARIABLE}, or name its file with --api-key-file"
+        if status == 401:
+            return f"{self._url} does not know the API key of {self._address.source}"
+        return f"the API key of {self._address.source} is not enough: {problem.get('detail', 'it lacks a scope')}"

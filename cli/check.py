@@ -13,6 +13,7 @@ from jobs.adapters import choose
 from jobs.catalogue import Catalogue
 from jobs.errors import BrokerError, HeadraceError, StoreUnavailable
 from jobs.settings import load
+from service.key_files import keys_of
 from service.settings import GatewaySettings
 
 
@@ -22,7 +23,7 @@ async def check() -> int:
     found: list[str] = []
     try:
         settings = load(ConsumerSettings)
-        load(GatewaySettings)
+        keys_of(load(GatewaySettings))
         registry = Registry.of(Catalogue.of(contracts), consumer.handlers)
         queues = registry.catalogue.topology().queues
         check_limits(settings, registry, queues)

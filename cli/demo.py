@@ -38,7 +38,9 @@ async def demo(
     # With a broker that outlives us, numbers must be new each time: seconds since 2020 times a thousand.
     people = population(users, int(clock.wall() - 1_577_836_800) * 1000)
     with tempfile.TemporaryDirectory(prefix="headrace-demo-") as folder:
-        system = local_system(Path(folder), broker=broker, outcomes=outcomes, consumers=consumers, port=0)
+        # Its own traffic has no key, whatever the environment asks of other callers.
+        own = {"HEADRACE_HOST": "127.0.0.1", "HEADRACE_API_KEYS": "open"}
+        system = local_system(Path(folder), broker=broker, outcomes=outcomes, consumers=consumers, port=0, more=own)
         tally = Tally(users)
         async with Supervisor(system.programs, drain=45.0, said=console.print):
             traffic = Traffic(system.url, people, tally, lambda: next(system.consumers()).kill() if kill else None)

@@ -9,14 +9,14 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from cli.api import Gateway
+from cli.api import Address, Gateway
 
 FINAL = ("succeeded", "dead", "cancelled")
 
 
-async def status(job_id: str, url: str, watch: bool, as_json: bool) -> None:
+async def status(job_id: str, address: Address, watch: bool, as_json: bool) -> None:
     """Show a job; with `watch`, again and again until its deliveries have ended."""
-    async with Gateway(url) as gateway:
+    async with Gateway(address) as gateway:
         while True:
             job = await gateway.ask("GET", f"/v1/jobs/{job_id}")
             (_print if as_json else show_job)(job)
@@ -25,9 +25,9 @@ async def status(job_id: str, url: str, watch: bool, as_json: bool) -> None:
             await asyncio.sleep(1.0)
 
 
-async def dead_list(url: str, queue: str | None, job_type: str | None, limit: int, as_json: bool) -> None:
+async def dead_list(address: Address, queue: str | None, job_type: str | None, limit: int, as_json: bool) -> None:
     wanted = {"queue": queue, "job_type": job_type, "limit": str(limit)}
-    async with Gateway(url) as gateway:
+    async with Gateway(address) as gateway:
         page = await gateway.ask("GET", "/v1/dead-letters", params={name: value for name, value in wanted.items() if value})
     if as_json:
         return _print(page)
@@ -38,13 +38,13 @@ async def dead_list(url: str, queue: str | None, job_type: str | None, limit: in
     return Console().print(table)
 
 
-async def dead_show(url: str, dead_id: str) -> None:
-    async with Gateway(url) as gateway:
+async def dead_show(address: Address, dead_id: str) -> None:
+    async with Gateway(address) as gateway:
         _print(await gateway.ask("GET", f"/v1/dead-letters/{dead_id}"))
 
 
-async def dead_replay(url: str, dead_id: str | None, queue: str | None, job_type: str | None) -> None:
-    async with Gateway(url) as gateway:
+async def dead_replay(address: Address, dead_id: str | None, queue: str | None, job_type: str | None) -> None:
+    async with Gateway(address) as gateway:
         if dead_id is not None:
             _print(await gateway.ask("POST", f"/v1/dead-letters/{dead_id}/replay"))
             return
@@ -52,8 +52,8 @@ async def dead_replay(url: str, dead_id: str | None, queue: str | None, job_type
         _print(await gateway.ask("POST", "/v1/dead-letters/replay", json=wanted))
 
 
-async def dead_drop(url: str, dead_id: str) -> None:
-    async with Gateway(url) as gateway:
+async def dead_drop(address: Address, dead_id: str) -> None:
+    async with Gateway(address) as gateway:
         await gateway.ask("DELETE", f"/v1/dead-letters/{dead_id}")
     Console().print(f"dropped {dead_id}")
 

@@ -17,7 +17,7 @@ import orjson
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from cli.api import Gateway, GatewayError
+from cli.api import Address, Gateway, GatewayError, NotAllowed
 
 MOST_TRIES = 30
 MOST_SHOWN = 20  # refused lines that are listed
@@ -81,7 +81,7 @@ class _Run:
     accepted: int = 0
 
 
-async def submit(job_type: str, source: str, url: str, concurrency: int, checkpoint: Path | None) -> int:
+async def submit(job_type: str, source: str, address: Address, concurrency: int, checkpoint: Path | None) -> int:
     """Send every line; the exit code: 1 when a line was refused. source: a path, or `-` for standard input."""
     if source == "-" and checkpoint is not None:
         raise GatewayError("standard input cannot be read again: a checkpoint needs a file")
@@ -89,7 +89,7 @@ async def submit(job_type: str, source: str, url: str, concurrency: int, checkpo
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with _opened(source) as (file, fingerprint, total), Progress(*columns, console=console) as progress:
         note = Checkpoint.load(checkpoint, fingerprint)
-        async with Gateway(url) as gateway:
+        async with Gateway(address) as gateway:
             run = _Run(job_type, gateway, note, progress)
             task = progress.add_task("submitted", total=total)
             lines = enumerate(_lines(file))
@@ -121,6 +121,8 @@ async def _send(run: _Run, number: int, line: bytes) -> None:
     for _ in range(MOST_TRIES):
         try:
             status, asked, body = await run.gateway.raw("POST", f"/v1/jobs/{run.job_type}", data=line, headers=headers)
+        except NotAllowed:
+            raise  # the same for every line
         except GatewayError:
             status, asked, body = 503, 0.0, None
         if status == 202:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -47,10 +47,18 @@ class System:
                 continue  # it is being written, or just went
 
 
-def local_system(data: Path, *, broker: str | None, outcomes: str | None, consumers: tuple[int, int], port: int) -> System:
+def local_system(
+    data: Path,
+    *,
+    broker: str | None,
+    outcomes: str | None,
+    consumers: tuple[int, int],
+    port: int,
+    more: Mapping[str, str] | None = None,
+) -> System:
     """Plan the processes. data: their folder. broker, outcomes: URLs; None is an SQLite file in `data`.
 
-    consumers: the fewest and the most processes.
+    consumers: the fewest and the most processes. more: settings that go before those of the environment.
     """
     data = data.absolute()
     data.mkdir(parents=True, exist_ok=True)
@@ -61,13 +69,17 @@ def local_system(data: Path, *, broker: str | None, outcomes: str | None, consum
         "HEADRACE_BROKER": broker or embedded,
         "HEADRACE_OUTCOMES": outcomes or embedded,
         "HEADRACE_DATABASE": database,
+        # The environment's files are for other servers, and a URL may be given once.
+        "HEADRACE_BROKER_FILE": "",
+        "HEADRACE_OUTCOMES_FILE": "",
+        "HEADRACE_DATABASE_FILE": "",
         "HEADRACE_SMTP_PORT": str(smtp),
         "HEADRACE_PORT": str(gateway),
         "HEADRACE_LOG_FORMAT": "json",
         "HEADRACE_REGISTRY": str(data / "consumers"),
         "HEADRACE_CONTROLLER_PORT": str(controller),
         "HEADRACE_WORKLOADS": workloads(consumers),
-    }
+    } | dict(more or {})
     mails = data / "mails.jsonl"
     mails.touch()
     sink = ("-m", "cli.smtp_sink", "--port", str(smtp), "--file", str(mails))

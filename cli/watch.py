@@ -11,16 +11,16 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from cli.api import Gateway, GatewayError
+from cli.api import Address, Gateway, GatewayError
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _WIDTH = 60
 _REASONS = 5
 
 
-async def watch(url: str, queue: str | None, rounds: int | None = None) -> None:
+async def watch(address: Address, queue: str | None, rounds: int | None = None) -> None:
     """Until Ctrl-C, or for so many rounds of a second. queue: that one alone."""
-    async with Gateway(url) as gateway:
+    async with Gateway(address) as gateway:
         with Live(console=Console(), refresh_per_second=4, screen=False) as live:
             while rounds is None or rounds > 0:
                 try:

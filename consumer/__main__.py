@@ -36,7 +36,11 @@ def main() -> int:
     logs.configure(settings.log_level, settings.log_format, "consumer")
     for queue, job_type in registry.missing(queues):
         logs.get("consumer").warning("no handler: such deliveries will be dead letters", queue=queue, job_type=job_type)
-    uvloop.run(Consumer(settings, registry, queues).run())
+    try:
+        uvloop.run(Consumer(settings, registry, queues).run())
+    except SettingsError as error:  # of a handler's resource, which reads its settings when it is opened
+        print(error, file=sys.stderr)
+        return 2
     return 0
 
 

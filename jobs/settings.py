@@ -1,54 +1,74 @@
 """Settings that every program shares, and how settings are read.
 
 A setting is an environment variable with the prefix `HEADRACE_`, or a line of a `.env` file. Settings are frozen, and
-all of them are checked at start: a bad value stops the start with its name, its value and what is allowed.
+all of them are checked at start: a bad value stops the start with its name, its value and what is allowed. A URL with a
+password may stand in a file instead, which a setting of the same name and `_FILE` names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal, TypeVar
-from urllib.parse import urlsplit
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as SourceError
 
 from jobs.errors import SettingsError
+from jobs.secret_url import FileUrl, Schemes
 
 PREFIX = "HEADRACE_"
 EMBEDDED = "sqlite:///.headrace/headrace.db"
 
 
-def _scheme(*allowed: str) -> AfterValidator:
-    def check(url: SecretStr) -> SecretStr:
-        scheme = urlsplit(url.get_secret_value()).scheme
-        if scheme not in allowed:
-            raise ValueError(f"the URL's scheme is {scheme!r}; allowed: {', '.join(allowed)}")
-        return url
-
-    return AfterValidator(check)
+BrokerUrl = Annotated[SecretStr, AfterValidator(Schemes("sqlite", "amqp", "amqps", "memory"))]
+OutcomesUrl = Annotated[SecretStr, AfterValidator(Schemes("sqlite", "redis", "rediss", "memory", "none"))]
 
 
-BrokerUrl = Annotated[SecretStr, _scheme("sqlite", "amqp", "amqps", "memory")]
-OutcomesUrl = Annotated[SecretStr, _scheme("sqlite", "redis", "rediss", "memory", "none")]
-
-
-class Settings(BaseSettings):
-    """What all programs need. Durations are seconds."""
+class FileSettings(BaseSettings):
+    """Settings of which a field `x` may stand in a file: where there is a field `x_file` beside it."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True, env_ignore_empty=True
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _from_files(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Put a FileUrl in the place of each field whose file is given. Raises SettingsError."""
+        taken = dict(given)
+        for name, field in cls.model_fields.items():
+            path = given.get(f"{name}_file") if f"{name}_file" in cls.model_fields else None
+            if not path:
+                continue
+            setting = f"{PREFIX}{name.upper()}"
+            if given.get(name):
+                raise SettingsError(f"{setting} and {setting}_FILE are both given; leave one of them out")
+            checks: list[Any] = [of.func for of in field.metadata if isinstance(of, AfterValidator)]
+            taken[name] = FileUrl(f"{setting}_FILE", Path(path), checks)
+        return taken
+
+
+def file_of(setting: str) -> Any:
+    """The field that names a file for another one. setting: its name, such as HEADRACE_BROKER."""
+    said = f"A file whose first line is `{setting}`, instead of it; read again for each new connection. See security.md."
+    return Field("", description=said)
+
+
+class Settings(FileSettings):
+    """What all programs need. Durations are seconds."""
+
     broker: BrokerUrl = Field(
         SecretStr(EMBEDDED), description="Where jobs are queued: `sqlite:///FILE`, `amqp://…`, `amqps://…` or `memory:`."
     )
+    broker_file: str = file_of("HEADRACE_BROKER")
     outcomes: OutcomesUrl = Field(
         SecretStr(EMBEDDED),
         description="Where outcomes, claims and dead letters are kept: `sqlite:///FILE`, `redis://…`, `rediss://…`, `memory:`, or "
         "`none:` for no claims and no status.",
     )
+    outcomes_file: str = file_of("HEADRACE_OUTCOMES")
     publish_timeout: float = Field(5.0, gt=0, le=300, description="How long a publish may wait for the broker's confirm.")
     connect_timeout: float = Field(5.0, gt=0, le=300, description="How long one attempt to connect may take.")
     store_timeout: float = Field(2.0, gt=0, le=300, description="How long the outcome store may take to answer.")
@@ -62,8 +82,8 @@ class Settings(BaseSettings):
         4.0,
         ge=0,
         le=60,
-        description="How long nothing is published after a first declaration of RabbitMQ queues: a broker that is killed within 3 s "
-        "of it forgets the queue, and with it what it confirmed.",
+        description="How long nothing is published after a first declaration of RabbitMQ queues: a broker that is killed within "
+        "3 s of it forgets the queue, and with it what it confirmed.",
     )
     consumer_timeout: float = Field(
         1800.0, gt=0, description="RabbitMQ's own `consumer_timeout`: what is unsettled for longer costs the channel."

@@ -20,7 +20,9 @@ from jobs.journal import Journal
 from jobs.ports import Broker, OutcomeStore
 from service import errors, routes
 from service.front import SUBMIT_PATH, Front
-from service.openapi import add_contracts
+from service.guard import Guard, Guarded
+from service.key_files import KeyFiles, is_loopback, keys_of
+from service.openapi import add_contracts, add_security
 from service.settings import GatewaySettings
 from service.submit import Submitter
 from service.submit_route import SubmitRoute
@@ -32,8 +34,8 @@ _log = logs.get("service")
 class Gateway(Front):
     """The whole gateway. api: the FastAPI app behind the submit route, for more routes of your own."""
 
-    def __init__(self, submit: SubmitRoute, api: FastAPI, parts: routes.Parts) -> None:
-        super().__init__(submit, api)
+    def __init__(self, submit: SubmitRoute, api: FastAPI, parts: routes.Parts, guard: Guard) -> None:
+        super().__init__(submit, Guarded(guard, api))
         self.api = api
         self._parts = parts
 
@@ -43,10 +45,11 @@ class Gateway(Front):
 
 
 def create(settings: GatewaySettings, catalogue: Catalogue) -> Gateway:
-    """The gateway on the adapters that the settings name."""
+    """The gateway on the adapters and the keys that the settings name. Raises SettingsError."""
     clock = SystemClock()
+    keys = keys_of(settings)
     broker, store = choose.broker(settings, catalogue.topology(), clock), choose.outcomes(settings, clock)
-    return build(settings, catalogue, broker, store, choose.journal(settings, clock), clock)
+    return build(settings, catalogue, broker, store, choose.journal(settings, clock), clock, keys)
 
 
 def build(
@@ -56,17 +59,24 @@ def build(
     store: OutcomeStore | None,
     journal: Journal | None,
     clock: Clock,
+    keys: KeyFiles | None,
 ) -> Gateway:
-    """The gateway on given adapters, which its lifespan opens and closes."""
+    """The gateway on given adapters, which its lifespan opens and closes. keys: None lets everyone in."""
+    guard = Guard(keys.ring if keys is not None else None)
     parts = routes.Parts(settings, catalogue, broker, store, journal, clock)
     submitter = Submitter(broker, store, settings, clock)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await _open(broker, store, journal)
-        lag = asyncio.create_task(eventloop.watch())
+        background = [asyncio.create_task(eventloop.watch())]
+        if keys is not None:
+            background.append(asyncio.create_task(keys.watch()))
+        else:
+            _tell_that_it_is_open(settings)
         yield
-        lag.cancel()
+        for task in background:
+            task.cancel()
         await submitter.drain(settings.store_timeout)
         await broker.close()
         for part in (store, journal):
@@ -74,7 +84,7 @@ def build(
                 await part.close()
 
     api = FastAPI(title="Headrace", version="1.0.0", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
-    submit = SubmitRoute(submitter, catalogue, settings, clock)
+    submit = SubmitRoute(submitter, catalogue, settings, clock, guard)
     api.router.routes.append(Route(SUBMIT_PATH + "{job_type}", submit, methods=["POST"]))  # for the Allow header of a 405
     document = _document(api, catalogue)
     api.include_router(routes.operations(parts))
@@ -85,7 +95,14 @@ def build(
     api.add_exception_handler(HTTPException, errors.answer_http)
     for kind in (errors.Problem, HeadraceError, Exception):
         api.add_exception_handler(kind, errors.answer_problem)
-    return Gateway(submit, api, parts)
+    return Gateway(submit, api, parts, guard)
+
+
+def _tell_that_it_is_open(settings: GatewaySettings) -> None:
+    if is_loopback(settings.host):
+        _log.info("open: no API key is asked for, and only this machine reaches it", host=settings.host)
+    else:
+        _log.warning("open: no API key is asked for, and others reach it", host=settings.host, setting="HEADRACE_API_KEYS=open")
 
 
 async def _open(broker: Broker, store: OutcomeStore | None, journal: Journal | None) -> None:
@@ -104,7 +121,7 @@ def _document(api: FastAPI, catalogue: Catalogue) -> Any:
 
     def document() -> dict[str, Any]:
         if not made:
-            made.update(add_contracts(api.openapi(), catalogue))
+            made.update(add_security(add_contracts(api.openapi(), catalogue)))
         return made
 
     return document

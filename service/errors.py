@@ -18,6 +18,8 @@ RETRY_AFTER = "2"  # seconds; long enough for a reconnect, short enough that nob
 
 TITLES = {
     "unknown-job-type": (404, "Unknown job type"),
+    "unauthorized": (401, "A valid API key is needed"),
+    "forbidden": (403, "The API key lacks a scope"),
     "not-found": (404, "Not found"),
     "method-not-allowed": (405, "Method not allowed"),
     "bad-request": (400, "Not a request in HTTP"),

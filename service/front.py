@@ -22,10 +22,11 @@ class Front:
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         # Not a coroutine of its own: that would be one more frame in every request.
-        if scope["type"] == "http" and scope["method"] == "POST" and _is_submit(scope["path"]):
+        if scope["type"] == "http" and scope["method"] == "POST" and is_submit(scope["path"]):
             return self._submit(scope, receive, send)
         return self._other(scope, receive, send)
 
 
-def _is_submit(path: str) -> bool:
+def is_submit(path: str) -> bool:
+    """Whether a POST to `path` is a submit."""
     return path.startswith(SUBMIT_PATH) and "/" not in path[len(SUBMIT_PATH) :]

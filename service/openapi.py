@@ -6,6 +6,7 @@ from typing import Any
 
 from jobs.catalogue import Catalogue
 from jobs.model import Contract
+from service.guard import needed
 
 PROBLEM = {
     "type": "object",
@@ -36,6 +37,16 @@ ACCEPTED = {
         },
     },
 }
+_PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer KEY`, where the gateway asks for keys."},
+    "header": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "The same key, where the other header is taken.",
+    },
+}
 _REFUSED = {
     "400": "Not one JSON object, or a header that cannot be used",
     "408": "The body took too long",
@@ -59,10 +70,25 @@ def add_contracts(document: dict[str, Any], catalogue: Catalogue) -> dict[str, A
     return document
 
 
+def add_security(document: dict[str, Any]) -> dict[str, Any]:
+    """Say of each operation which scope its key needs, and how it is refused without. Changes `document`, and returns it."""
+    document.setdefault("components", {})["securitySchemes"] = _SCHEMES
+    for path, verbs in document["paths"].items():
+        for verb, operation in verbs.items():
+            scope = needed(verb.upper(), path)
+            if scope is None:
+                continue
+            operation["security"] = [{"bearer": [scope]}, {"header": [scope]}]
+            operation["responses"] |= {
+                "401": {"description": "No API key, or none that is valid", "content": _PROBLEM},
+                "403": {"description": f"The key lacks the scope `{scope}`", "content": _PROBLEM},
+            }
+    return document
+
+
 def _operation(contract: Contract) -> dict[str, Any]:
     examples = {f"example {number}": {"value": value} for number, value in enumerate(contract.examples, 1)}
     content: dict[str, Any] = {"schema": {"$ref": f"#/components/schemas/{contract.payload.__name__}"}}
-    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     accepted = {"application/json": {"schema": {"$ref": "#/components/schemas/Accepted"}}}
     return {
         "tags": ["submit"],
@@ -85,6 +111,6 @@ def _operation(contract: Contract) -> dict[str, Any]:
                 "headers": {"Location": {"schema": {"type": "string"}, "description": "Where its state is shown."}},
                 "content": accepted,
             },
-            **{status: {"description": text, "content": problem} for status, text in _REFUSED.items()},
+            **{status: {"description": text, "content": _PROBLEM} for status, text in _REFUSED.items()},
         },
     }

@@ -35,8 +35,15 @@ def _operation(path: str, verb: str, operation: dict[str, Any], document: dict[s
     )
     return (
         f'<h2><span class="verb">{verb.upper()}</span> <code>{escape(path)}</code></h2><p>{escape(operation.get("summary", ""))}. '
-        f"{escape(operation.get('description', ''))}</p>{_try(path, operation)}{_schema(operation, document)}<table>{rows}</table>"
+        f"{escape(operation.get('description', ''))}{_scope(operation)}</p>"
+        f"{_try(path, operation)}{_schema(operation, document)}<table>{rows}</table>"
     )
+
+
+def _scope(operation: dict[str, Any]) -> str:
+    asked: list[dict[str, list[str]]] = operation.get("security", [])
+    scopes = [scope for way in asked[:1] for of in way.values() for scope in of]
+    return f" Where the gateway asks for keys: one with the scope <code>{escape(scopes[0])}</code>." if scopes else ""
 
 
 def _try(path: str, operation: dict[str, Any]) -> str:

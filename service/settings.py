@@ -12,6 +12,11 @@ class GatewaySettings(Settings):
 
     host: str = Field("127.0.0.1", description="The address to listen on.")
     port: int = Field(8080, ge=0, le=65_535, description="The port to listen on.")
+    api_keys: str = Field(
+        "",
+        description="A file of API keys, or a folder of such files; `open` lets everyone in. Empty: open where only this machine "
+        "can reach `HEADRACE_HOST`, and refused elsewhere. See security.md.",
+    )
     max_body: int = Field(1_048_576, ge=1, le=104_857_600, description="The longest body of a request.")
     body_timeout: float = Field(10.0, gt=0, le=300, description="How long a request may take to send its body.")
     max_headers: int = Field(16_384, ge=1024, le=1_048_576, description="The longest head of a request, all headers together.")

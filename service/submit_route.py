@@ -17,6 +17,7 @@ from jobs.model import Contract
 from jobs.ports import Message, Queued
 from service.errors import Problem, problem_of
 from service.front import SUBMIT_PATH
+from service.guard import Guard
 from service.settings import GatewaySettings
 from service.submit import Submitter
 from telemetry import metrics
@@ -30,8 +31,9 @@ _JSON = re.compile(rb"application/(?:[\w.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE
 class SubmitRoute:
     """An ASGI endpoint: no dependency graph, no second model, no log line a request."""
 
-    def __init__(self, submitter: Submitter, catalogue: Catalogue, settings: GatewaySettings, clock: Clock) -> None:
+    def __init__(self, submitter: Submitter, catalogue: Catalogue, settings: GatewaySettings, clock: Clock, guard: Guard) -> None:
         self._submitter = submitter
+        self._guard = guard
         self._catalogue = catalogue
         self._most = settings.max_body
         self._clock = clock
@@ -52,14 +54,15 @@ class SubmitRoute:
         await send({"type": "http.response.body", "body": body})
 
     async def _submit(self, scope: Scope, receive: Receive) -> tuple[list[tuple[bytes, bytes]], bytes]:
-        contract = self._catalogue[scope["path"][len(SUBMIT_PATH) :]]
         headers: Mapping[bytes, bytes] = dict(scope["headers"])
+        caller = self._guard.caller(headers, "submit")  # before anything is looked up or read
+        contract = self._catalogue[scope["path"][len(SUBMIT_PATH) :]]
         content_type = headers.get(b"content-type", b"")
         if content_type != b"application/json" and not _JSON.fullmatch(content_type):
             raise Problem("unsupported-media-type", f"Send application/json, not {content_type.decode('latin-1') or 'nothing'!r}.")
         body = await read_body(receive, headers.get(b"content-length", b""), self._most)
         payload.read(contract.payload, body)
-        envelope = self._envelope(contract, headers)
+        envelope = self._envelope(contract, headers, caller)
         submitted, accepted = self._counters[contract.name]
         submitted.inc()
         carried = envelope.headers()
@@ -70,10 +73,10 @@ class SubmitRoute:
         accepted.inc()
         return self._answer(envelope, carried["cloudEvents_time"])
 
-    def _envelope(self, contract: Contract, headers: Mapping[bytes, bytes]) -> Envelope:
+    def _envelope(self, contract: Contract, headers: Mapping[bytes, bytes], caller: str) -> Envelope:
         now = self._clock.wall()
         key = headers.get(b"idempotency-key")
-        job_id = new_job_id() if key is None else job_id_from_key(_key(key), contract.name, "")
+        job_id = new_job_id() if key is None else job_id_from_key(_key(key), contract.name, caller)
         return Envelope(
             job_id=job_id,
             job_type=contract.name,

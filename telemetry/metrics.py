@@ -15,6 +15,10 @@ _SLOW = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1
 JOBS_SUBMITTED = Counter("headrace_jobs_submitted_total", "Valid jobs handed to the broker.", ["job_type"])
 JOBS_ACCEPTED = Counter("headrace_jobs_accepted_total", "Jobs that the broker confirmed: answered 202.", ["job_type"])
 JOBS_REJECTED = Counter("headrace_jobs_rejected_total", "Submits that were not accepted, by the problem's type.", ["reason"])
+REQUESTS_REFUSED = Counter(
+    "headrace_requests_refused_total", "Requests refused for their API key: missing, unknown, or without the scope.", ["reason"]
+)
+API_KEYS_STALE = Gauge("headrace_api_keys_stale", "1 while the files of API keys have a mistake, and older keys stay valid.")
 PUBLISH_SECONDS = Histogram("headrace_publish_seconds", "From handing a job to the broker to its confirm.", buckets=_FAST)
 PUBLISH_WINDOW = Histogram(
     "headrace_publish_window_jobs", "Jobs published in one window.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512)

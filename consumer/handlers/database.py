@@ -4,31 +4,38 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, Field, SecretStr
 from sqlalchemy import create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Engine
-from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, ProgrammingError
 from sqlalchemy.orm import DeclarativeBase
 
 from consumer import resource
-from jobs.settings import PREFIX, load
+from jobs.settings import FileSettings, file_of, load
 
 
-class DatabaseSettings(BaseSettings):
+def _check(url: SecretStr) -> SecretStr:
+    """The same. Raises ValueError, without the URL."""
+    try:
+        make_url(url.get_secret_value())
+    except (ArgumentError, ValueError):
+        raise ValueError("it is no URL of SQLAlchemy; in user and password, write special characters as %40 (@), %2F (/)") from None
+    return url
+
+
+class DatabaseSettings(FileSettings):
     """Where rows go."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True)
-
-    database: SecretStr = Field(
+    database: Annotated[SecretStr, AfterValidator(_check)] = Field(
         SecretStr("sqlite:///.headrace/points.db"),
         description="The handlers' own database, as an SQLAlchemy URL: `sqlite:///FILE` or `postgresql+psycopg://…`.",
     )
+    database_file: str = file_of("HEADRACE_DATABASE")
     database_connections: int = Field(8, ge=1, le=1000, description="Connections to it at once, from one process.")
 
 
@@ -45,6 +52,7 @@ def open_engine() -> Iterator[Engine]:
     engine = create_engine(url, pool_size=settings.database_connections, max_overflow=0, pool_timeout=10.0, pool_pre_ping=True)
     if url.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _wait_for_writers)
+    event.listen(engine, "do_connect", _connect_anew(settings.database))
     create_tables(engine)
     yield engine
     engine.dispose()
@@ -66,6 +74,16 @@ def insert_once(engine: Engine, table: type[Base], row: dict[str, Any]) -> bool:
     with engine.begin() as connection:
         insert = dialect.insert(table).values(row).on_conflict_do_nothing().returning(*table.__table__.primary_key)
         return connection.execute(insert).first() is not None
+
+
+def _connect_anew(url: SecretStr) -> Callable[..., Any]:
+    """Connects to what the URL says now, since a password may have changed in its file."""
+
+    def connect(dialect: Any, *_: Any) -> Any:
+        args, parameters = dialect.create_connect_args(make_url(url.get_secret_value()))
+        return dialect.connect(*args, **parameters)
+
+    return connect
 
 
 def _wait_for_writers(connection: Any, _: Any) -> None:

@@ -20,7 +20,7 @@ def broker(settings: Settings, topology: Topology, clock: Clock | None = None) -
         case "amqp" | "amqps":
             from jobs.adapters.rabbitmq import RabbitMQ
 
-            return RabbitMQ(url, topology, settings, clock)
+            return RabbitMQ(settings.broker.get_secret_value, topology, settings, clock)
         case "sqlite":
             from jobs.adapters.sqlite import SqliteBroker
 
@@ -42,7 +42,7 @@ def outcomes(settings: Settings, clock: Clock | None = None) -> OutcomeStore | N
         case "redis" | "rediss":
             from jobs.adapters.redis import RedisOutcomes
 
-            return RedisOutcomes(url, settings, clock)
+            return RedisOutcomes(settings.outcomes.get_secret_value, settings, clock)
         case "sqlite":
             from jobs.adapters.sqlite import SqliteOutcomes
 
@@ -64,7 +64,7 @@ def journal(settings: Settings, clock: Clock | None = None) -> Journal | None:
         case "redis" | "rediss":
             from jobs.adapters.redis import RedisJournal
 
-            return RedisJournal(url, settings)
+            return RedisJournal(settings.outcomes.get_secret_value, settings)
         case "sqlite" | "memory":
             from jobs.adapters.sqlite import SqliteJournal
 

@@ -31,6 +31,11 @@ class Cluster:
         self._kubectl = find("kubernetes", "kubectl")
         self.image = "headrace.local/pause:1" if script else "registry.k8s.io/pause:3.10"
 
+    @property
+    def local(self) -> bool:
+        """Whether it is the one beside this folder, which reaches no registry."""
+        return self._script is not None
+
     def kubectl(self, *arguments: str, given: str = "", check: bool = True) -> str:
         command = [self._kubectl, "--kubeconfig", self.kubeconfig, "--request-timeout=20s", *arguments]
         done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=60, check=False)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.servers import find, free_port
@@ -32,6 +34,23 @@ class Postgres:
         )
         command = [*_as_user(), self._server, "-D", self._data, "-p", str(self.port), "-h", "127.0.0.1", "-k", ""]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def sql(self, command: str) -> None:
+        """As the superuser, outside of a transaction."""
+        for _ in range(500):
+            try:
+                with psycopg.connect(self.url.replace("+psycopg", ""), autocommit=True) as connection:
+                    connection.execute(command)  # type: ignore[call-overload]  # a literal is asked for, against injections
+                    return
+            except psycopg.OperationalError:
+                time.sleep(0.02)  # still starting
+        raise RuntimeError("postgres does not answer")
+
+    def ask_password(self, role: str) -> None:
+        """Of this role alone; everybody else is trusted."""
+        rules = self._data / "pg_hba.conf"
+        rules.write_text(f"host all {role} 127.0.0.1/32 scram-sha-256\n" + rules.read_text())
+        self.sql("SELECT pg_reload_conf()")
 
     def stop(self) -> None:
         if self._process is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from autoscaler.actuators.kubernetes.api import Json
 from jobs.clock import rfc3339
@@ -12,7 +12,7 @@ from jobs.clock import rfc3339
 class Record:
     """A Lease as it was read. renewed: its text, which tells one renewal from the next; no clock of anybody else is believed.
 
-    seconds: how long its holder has it without renewing.
+    seconds: how long its holder has it without renewing. kept: labels and annotations, which are somebody else's.
     """
 
     version: str
@@ -21,6 +21,7 @@ class Record:
     acquired: str
     seconds: int
     transitions: int
+    kept: Json = field(default_factory=dict)
 
     @classmethod
     def of(cls, item: Json) -> Record:
@@ -33,6 +34,7 @@ class Record:
             acquired=str(spec.get("acquireTime") or ""),
             seconds=int(spec.get("leaseDurationSeconds") or 0),
             transitions=int(spec.get("leaseTransitions") or 0),
+            kept={name: item["metadata"][name] for name in ("labels", "annotations") if item["metadata"].get(name)},
         )
 
 
@@ -66,7 +68,7 @@ def released(name: str, before: Record, wall: float) -> Json:
 def _lease(name: str, before: Record | None, spec: Json) -> Json:
     metadata: Json = {"name": name}
     if before is not None and before.version:
-        metadata["resourceVersion"] = before.version
+        metadata |= {"resourceVersion": before.version, **before.kept}
     return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
 
 

@@ -103,6 +103,7 @@ securityContext:
 {{- define "headrace.probes" -}}
 startupProbe:
   httpGet: {path: /livez, port: {{ . }}}
+  initialDelaySeconds: 1
   periodSeconds: 1
   failureThreshold: 60
   timeoutSeconds: 2

@@ -12,12 +12,13 @@ from pamqp.commands import Queue
 
 from jobs.adapters.rabbitmq.advice import advice
 from jobs.adapters.rabbitmq.declare import declare
-from jobs.adapters.rabbitmq.link import Link
+from jobs.adapters.rabbitmq.link import Link, why
 from jobs.adapters.rabbitmq.publisher import Publisher
 from jobs.adapters.rabbitmq.subscription import RabbitSubscription
 from jobs.clock import Clock
 from jobs.errors import BrokerUnavailable
 from jobs.ports import Delivery, Depth, Message
+from jobs.secret_url import Url, anew
 from jobs.settings import Settings
 from jobs.topology import Topology
 
@@ -26,16 +27,16 @@ _DEPTH_CHANNELS = 8
 
 
 class RabbitMQ:
-    """Declares the topology on every new publishing connection."""
+    """Declares the topology on every new publishing connection. url: asked for anew by each connection."""
 
-    def __init__(self, url: str, topology: Topology, settings: Settings, clock: Clock) -> None:
-        self._url = url
+    def __init__(self, url: Url, topology: Topology, settings: Settings, clock: Clock) -> None:
+        self._url = anew(url)
         self._topology = topology
         self._settings = settings
         self.clock = clock
         self._publisher: Publisher | None = None
-        self._publishing = Link(url, "headrace-publish", settings.connect_timeout, self._ready)
-        self.consuming = Link(url, "headrace-consume", settings.connect_timeout, self._nothing)
+        self._publishing = Link(self._url, "headrace-publish", settings.connect_timeout, self._ready)
+        self.consuming = Link(self._url, "headrace-consume", settings.connect_timeout, self._nothing)
         self._publishing.lost.append(self._lost)
         self._depths = [_DepthChannel() for _ in range(_DEPTH_CHANNELS)]
 
@@ -82,9 +83,9 @@ class RabbitMQ:
 
     async def advice(self) -> list[str]:
         try:
-            return await advice(self._url, self._settings.connect_timeout)
+            return await advice(self._url(), self._settings.connect_timeout)
         except (AMQPError, OSError, TimeoutError) as error:
-            raise BrokerUnavailable(f"{type(error).__name__}: {error}") from None
+            raise BrokerUnavailable(why(error)) from None
 
     async def _ready(self, connection: aiormq.Connection) -> None:
         # A first declaration of all quorum queues takes 2 to 3 s on two cores; later ones 0.1 s.

@@ -8,9 +8,9 @@ import random
 from collections.abc import Awaitable, Callable
 
 import aiormq
-from aiormq.exceptions import AMQPError
+from aiormq.exceptions import AMQPError, ProbableAuthenticationError
 
-from jobs.errors import TopologyMismatch
+from jobs.errors import BrokerUnavailable, TopologyMismatch
 from telemetry import logs
 
 _log = logs.get("rabbitmq")
@@ -29,11 +29,15 @@ class _Connection(aiormq.Connection):
 
 
 class Link:
-    """Keeps one connection. ready: called with each new connection before it counts as up."""
+    """Keeps one connection. ready: called with each new connection before it counts as up.
 
-    def __init__(self, url: str, name: str, timeout: float, ready: Callable[[aiormq.Connection], Awaitable[None]]) -> None:
-        separator = "&" if "?" in url else "?"
-        self._url = f"{url}{separator}heartbeat={HEARTBEAT}&name={name}"
+    url: asked for anew by each attempt, so that a password that was changed is used by the next one.
+    """
+
+    def __init__(
+        self, url: Callable[[], str], name: str, timeout: float, ready: Callable[[aiormq.Connection], Awaitable[None]]
+    ) -> None:
+        self._url = url
         self._name = name
         self._timeout = timeout
         self._ready = ready
@@ -71,10 +75,10 @@ class Link:
                 await self._connect()
                 pause = _FIRST_PAUSE
                 reason = await self._watch()
-            except TopologyMismatch as error:
+            except (TopologyMismatch, BrokerUnavailable) as error:
                 reason, pause = str(error), _LAST_PAUSE
             except (AMQPError, OSError, TimeoutError) as error:
-                reason = f"{type(error).__name__}: {error}"
+                reason = why(error)
             if self.down != reason:
                 _log.warning("the broker cannot be used; trying again", link=self._name, why=reason)
             await self._end(reason)
@@ -82,7 +86,7 @@ class Link:
             pause = min(pause * 2, _LAST_PAUSE)
 
     async def _connect(self) -> None:
-        connection = _Connection(self._url)
+        connection = self._new()
         async with asyncio.timeout(self._timeout):
             await connection.connect()
         self.connection = connection
@@ -90,6 +94,15 @@ class Link:
         self.down = None
         self.up.set()
         _log.info("connected to the broker", link=self._name)
+
+    def _new(self) -> _Connection:
+        """Not connected yet. Raises BrokerUnavailable, without the URL: the library's own error would show it."""
+        url = self._url()
+        separator = "&" if "?" in url else "?"
+        try:
+            return _Connection(f"{url}{separator}heartbeat={HEARTBEAT}&name={self._name}")
+        except (ValueError, KeyError):
+            raise BrokerUnavailable("HEADRACE_BROKER is no URL of a broker: amqp://user:password@host:5672/vhost") from None
 
     async def _watch(self) -> str:
         """Probe the connection every second; returns why it is to be ended."""
@@ -135,6 +148,13 @@ class Link:
             closing = asyncio.ensure_future(connection.close())
             await asyncio.wait({closing}, timeout=1.0)
             await ended(closing)
+
+
+def why(error: Exception) -> str:
+    """What went wrong, and what to mend where that can be told. Never with the password."""
+    if isinstance(error, ProbableAuthenticationError):
+        return "RabbitMQ refuses the user or the password of HEADRACE_BROKER (or of its file); tried again and again"
+    return f"{type(error).__name__}: {error}"
 
 
 async def ended(task: asyncio.Future[None]) -> None:

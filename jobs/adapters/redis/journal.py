@@ -5,31 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import redis.asyncio as aioredis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from jobs.adapters.journal_text import from_text, to_text
+from jobs.adapters.redis.client import client, why
 from jobs.errors import StoreUnavailable
 from jobs.journal import ScalingRecord
+from jobs.secret_url import Url
 from jobs.settings import Settings
 
 _QUEUES, _STATE = "headrace:journal", "headrace:controller:state:"
 
 
 class RedisJournal:
-    """One pipeline a call."""
+    """One pipeline a call. url: asked for its user and password anew by each connection."""
 
-    def __init__(self, url: str, settings: Settings) -> None:
-        self._redis = aioredis.Redis.from_url(
-            url,
-            max_connections=8,
-            socket_timeout=settings.store_timeout,
-            socket_connect_timeout=settings.store_timeout,
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,
-        )
+    def __init__(self, url: Url, settings: Settings) -> None:
+        self._redis = client(url, settings, connections=8)
         self._most, self._age = settings.journal_records, int(settings.journal_age)
 
     async def open(self) -> None:
@@ -78,7 +70,7 @@ class RedisJournal:
         try:
             return await command
         except (RedisError, OSError, TimeoutError) as error:
-            raise StoreUnavailable(f"Redis: {type(error).__name__}: {error}") from None
+            raise StoreUnavailable(why(error)) from None
 
 
 def _stream(queue: str) -> str:

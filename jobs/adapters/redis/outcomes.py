@@ -7,16 +7,15 @@ from typing import Any
 
 import msgpack
 import orjson
-import redis.asyncio as aioredis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from jobs.adapters.redis import scripts
+from jobs.adapters.redis.client import client, why
 from jobs.clock import Clock
 from jobs.errors import StoreUnavailable
 from jobs.model import Reason, State
 from jobs.ports import Answer, Claim, DeadLetter, DeadPage, DeliveryRecord, Failure, JobRecord, Outcome, Queued, Verdict
+from jobs.secret_url import Url
 from jobs.settings import Settings
 
 # Commands at once: a coalescer has two under way, and there are few of them.
@@ -24,17 +23,13 @@ MOST_CONNECTIONS = 32
 
 
 class RedisOutcomes:
-    """One script call a batch. Timeouts are short, and nothing is retried here: the callers know what may be repeated."""
+    """One script call a batch. Timeouts are short, and nothing is retried here: the callers know what may be repeated.
 
-    def __init__(self, url: str, settings: Settings, clock: Clock) -> None:
-        self._redis = aioredis.Redis.from_url(
-            url,
-            max_connections=MOST_CONNECTIONS,
-            socket_timeout=settings.store_timeout,
-            socket_connect_timeout=settings.store_timeout,
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,
-        )
+    url: asked for its user and password anew by each connection.
+    """
+
+    def __init__(self, url: Url, settings: Settings, clock: Clock) -> None:
+        self._redis = client(url, settings, MOST_CONNECTIONS)
         self._ttl = int(settings.retention)
         self._clock = clock
         register = self._redis.register_script
@@ -147,7 +142,7 @@ class RedisOutcomes:
         try:
             return await command
         except (RedisError, OSError, TimeoutError) as error:
-            raise StoreUnavailable(f"Redis: {type(error).__name__}: {error}") from None
+            raise StoreUnavailable(why(error)) from None
 
 
 def _key(job_id: str) -> str:

@@ -1,0 +1,76 @@
+"""The images, one release that tests share, and what is gathered when one fails."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.release import ROOT, Json, Release, folder_of
+from tests.servers import missing
+from tests.servers.kubernetes import Cluster
+
+_TEAM = Path(__file__).parent / "team"
+REPOSITORY = "headrace.local/e2e"
+
+
+@pytest.fixture(scope="session")
+def images(cluster: Cluster) -> Json:
+    """Values that name the images: ours with the test's handlers as tags `a` and `b`, and the brokers that the cluster has."""
+    if not shutil.which("helm"):
+        missing("kubernetes", "helm is not on PATH")
+    base = os.environ.get("HEADRACE_BASE_IMAGE", "headrace.local/python" if cluster.local else "docker.io/library/python:3.13-slim")
+    _build(f"{REPOSITORY}:base", ROOT, BASE_IMAGE=base)
+    for tag in ("a", "b"):
+        _build(f"{REPOSITORY}:{tag}", _TEAM, BASE_IMAGE=f"{REPOSITORY}:base")
+        cluster.load(f"{REPOSITORY}:{tag}")
+    values: Json = {"image": {"repository": REPOSITORY, "tag": "a", "pullPolicy": "IfNotPresent"}}
+    if cluster.local:
+        for name in ("rabbitmq", "redis"):
+            cluster.load(f"headrace.local/{name}")
+            values[name] = {"dev": {"image": f"headrace.local/{name}:latest", "imagePullPolicy": "Never"}}
+    return values
+
+
+def _build(tag: str, context: Path, **arguments: str) -> None:
+    command = ["/usr/bin/docker" if Path("/usr/bin/docker").exists() else "docker", "build", "--quiet", "--network=host", "--tag", tag]
+    for name, value in arguments.items():
+        command += ["--build-arg", f"{name}={value}"]
+    environment = os.environ | {"DOCKER_BUILDKIT": "1"}
+    done = subprocess.run([*command, str(context)], env=environment, capture_output=True, text=True, timeout=600, check=False)
+    if done.returncode:
+        raise RuntimeError(f"docker build {context}: {done.stderr[-4000:]}")
+
+
+@pytest.fixture(scope="session")
+def release(cluster: Cluster, images: Json, request: pytest.FixtureRequest) -> Iterator[Release]:
+    """Installed once, with a client beside it."""
+    made = Release(cluster, images)
+    request.config.stash[_SHARED] = made
+    made.notes = made.install()
+    made.start_client()
+    yield made
+    made.end()
+
+
+_SHARED = pytest.StashKey[Release]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    report = yield
+    if report.failed and call.when in ("setup", "call"):
+        arguments = getattr(item, "funcargs", {})
+        used = [arguments[name] for name in arguments if isinstance(arguments[name], Release)]
+        used = used or [made for made in [item.config.stash.get(_SHARED, None)] if made is not None]
+        for one in used:
+            folder = folder_of(re.sub(r"\W+", "-", item.name))
+            one.diagnose(folder)
+            report.sections.append(("diagnostics", str(folder)))
+    return report

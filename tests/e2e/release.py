@@ -1,0 +1,256 @@
+"""One release of the chart in a namespace of its own, and a pod beside it from which it is used."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from tests.servers.kubernetes import Cluster
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "helm/headrace"
+_SCRIPTS = Path(__file__).parent / "scripts"
+_CLIENT = "client"
+Some = TypeVar("Some")
+Json = dict[str, Any]
+
+# Jobs of tests/e2e/team. A pod does 32 quick ones at once, and 2 long ones; what drains in 8 s is handed back.
+VALUES: Json = {
+    "gateway": {"preStopSeconds": 3},
+    "consumers": {
+        "quick": {"queues": ["quick"], "min": 1, "max": 6, "policy": {"service_seconds": 0.2}},
+        "long": {
+            "queues": ["long"],
+            "min": 0,
+            "max": 4,
+            "concurrency": 2,
+            "prefetch": 2,
+            "drainSeconds": 8,
+            "policy": {"idle_seconds": 5, "service_seconds": 5},
+        },
+        "registration": {"queues": ["email", "points"], "max": 2},
+        "settlement": {"queues": ["settlement"], "max": 2},
+    },
+    "controller": {"alertUrl": "http://receiver:9093/api/v2/alerts", "traceUrl": "https://traces.example/{trace_id}"},
+    "rabbitmq": {"dev": {"keep": True}},
+    # Quotas and budgets are about pods, and the two cores of a small machine have little to ask for.
+    "consumerDefaults": {"resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}}},
+}
+
+
+class Release:
+    """name: of the release; objects are called NAME-headrace-…. images: values that name the images."""
+
+    def __init__(self, cluster: Cluster, images: Json, name: str = "t") -> None:
+        self.cluster, self.images, self.name = cluster, images, name
+        self.namespace = f"headrace-e2e-{uuid.uuid4().hex[:6]}"
+        self.prefix = f"{name}-headrace"
+        self.notes = ""  # what `helm install` printed
+        cluster.kubectl("create", "namespace", self.namespace)
+        cluster.kubectl("label", "namespace", self.namespace, "pod-security.kubernetes.io/enforce=restricted")
+
+    # --- helm
+
+    def helm(self, *arguments: str, values: Sequence[Json] = (), timeout: float = 240) -> str:
+        """Raises HelmError with what helm said."""
+        command = ["helm", "--kubeconfig", self.cluster.kubeconfig, "--namespace", self.namespace, *arguments]
+        for one in values:
+            command += ["--set-json", ",".join(f"{key}={json.dumps(value)}" for key, value in one.items())]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+        if done.returncode:
+            raise HelmError(done.stderr)
+        return done.stdout
+
+    def install(self, *values: Json, timeout: str = "120s") -> str:
+        """Install and wait until all is ready; the notes."""
+        return self.helm("install", self.name, str(CHART), "--wait", "--timeout", timeout, values=[merged(VALUES, self.images, *values)])
+
+    def upgrade(self, *values: Json) -> str:
+        whole = merged(VALUES, self.images, *values)
+        return self.helm("upgrade", self.name, str(CHART), "--wait", "--timeout", "180s", values=[whole])
+
+    # --- kubectl
+
+    def kubectl(self, *arguments: str, given: str = "", check: bool = True) -> str:
+        return self.cluster.kubectl("--namespace", self.namespace, *arguments, given=given, check=check)
+
+    def get(self, *what: str) -> Json:
+        found: Json = json.loads(self.kubectl("get", *what, "--output=json"))
+        return found
+
+    def pods(self, component: str, consumer: str = "") -> list[Json]:
+        """Those that were not told to end."""
+        selector = f"app.kubernetes.io/instance={self.name},app.kubernetes.io/component={component}"
+        selector += f",headrace/consumer={consumer}" if consumer else ""
+        return [pod for pod in self.get("pods", "--selector", selector)["items"] if "deletionTimestamp" not in pod["metadata"]]
+
+    def replicas(self, consumer: str) -> int:
+        return int(self.get("deployment", f"{self.prefix}-consumer-{consumer}")["spec"].get("replicas", 1))
+
+    def events(self) -> list[Json]:
+        items: list[Json] = self.get("events")["items"]
+        return items
+
+    def leader(self) -> str:
+        """The pod that has the lead, or ""."""
+        holder = self.get("lease", f"{self.prefix}-controller").get("spec", {}).get("holderIdentity") or ""
+        return str(holder).partition("_")[0]
+
+    def secret(self, name: str, key: str) -> str:
+        return base64.b64decode(self.get("secret", name)["data"][key]).decode()
+
+    # --- the client pod
+
+    def start_client(self) -> None:
+        """A pod with the API key and Redis' URL, and beside it a receiver of alerts with a Service."""
+        image = self.images["image"]
+        security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+        common = {
+            "image": f"{image['repository']}:{image['tag']}",
+            "imagePullPolicy": image["pullPolicy"],
+            "securityContext": security,
+            "volumeMounts": [{"name": "redis", "mountPath": "/etc/e2e/redis"}],
+        }
+        key = {"secretKeyRef": {"name": f"{self.prefix}-api-key", "key": "key"}}
+        client = {"name": _CLIENT, "command": ["sleep", "infinity"], "env": [{"name": "HEADRACE_API_KEY", "valueFrom": key}], **common}
+        program = (_SCRIPTS / "receiver.py").read_text(encoding="utf-8")
+        receiver = {"name": "receiver", "command": ["python", "-c", program], **common}
+        labels = {"app.kubernetes.io/name": "headrace", "app.kubernetes.io/instance": self.name, "app.kubernetes.io/component": "e2e"}
+        spec = {
+            "terminationGracePeriodSeconds": 1,
+            "automountServiceAccountToken": False,
+            "securityContext": {"runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [client, receiver],
+            "volumes": [{"name": "redis", "secret": {"secretName": f"{self.prefix}-redis"}}],
+        }
+        selector = {"app.kubernetes.io/component": "e2e"}
+        allow: Json = {"podSelector": {"matchLabels": selector}, "policyTypes": ["Ingress", "Egress"], "ingress": [{}], "egress": [{}]}
+        self._apply(
+            {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": _CLIENT, "labels": labels}, "spec": spec},
+            _object("v1", "Service", "receiver", {"selector": selector, "ports": [{"port": 9093}]}),
+            _object("networking.k8s.io/v1", "NetworkPolicy", "e2e", allow),
+        )
+        self.kubectl("wait", f"pod/{_CLIENT}", "--for=condition=Ready", "--timeout=30s")
+
+    def script(self, name: str, *arguments: object, timeout: float = 60) -> Any:
+        """Run one of tests/e2e/scripts in the client pod; the JSON that it prints."""
+        command = ["kubectl", "--kubeconfig", self.cluster.kubeconfig, "--namespace", self.namespace]
+        command += ["exec", "--stdin", _CLIENT, "--container", _CLIENT, "--", "python", "-", *map(str, arguments)]
+        given = (_SCRIPTS / f"{name}.py").read_text(encoding="utf-8")
+        done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=timeout, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{name}: {done.stderr}")
+        return json.loads(done.stdout)
+
+    def submit(
+        self, job_type: str, run: str, count: int, *, first: int = 0, rate: float = 0, seconds: float = 0, patience: float = 60
+    ) -> Json:
+        """Jobs first … first + count - 1 of `run`, each taking `seconds`; at `rate` a second, or as fast as they are confirmed."""
+        limit = 120 + patience + (count / rate if rate else 0)
+        arguments = (self.url, job_type, run, first, count, rate, seconds, patience)
+        told: Json = self.script("submit", *arguments, timeout=limit)
+        return told
+
+    def effects(self, run: str, *more: str) -> Json:
+        told: Json = self.script("effects", run, *more)
+        return told
+
+    def ask(self, path: str, method: str = "GET") -> Any:
+        """The JSON of the gateway's answer. Raises RuntimeError for a refusal."""
+        told = self.script("ask", self.url, method, path)
+        if told["status"] >= 400:
+            raise RuntimeError(f"{method} {path}: {told}")
+        return told["body"]
+
+    def journal(self, queue: str) -> list[Json]:
+        items: list[Json] = self.ask(f"/v1/scaling/{queue}?limit=2000")["items"]
+        return items
+
+    def alerts(self) -> list[Json]:
+        """All that was posted to the receiver, one after another."""
+        text = self.kubectl("exec", _CLIENT, "--container", "receiver", "--", "sh", "-c", "cat /tmp/alerts.jsonl 2>/dev/null || true")
+        return [alert for line in text.splitlines() for alert in json.loads(line)]
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.prefix}-gateway"
+
+    # --- the end
+
+    def diagnose(self, folder: Path) -> None:
+        """What somebody who looks for the reason will want to see."""
+        folder.mkdir(parents=True, exist_ok=True)
+        wanted = {
+            "objects.txt": ("get", "all,pvc,lease,pdb,secret,configmap", "--output=wide"),
+            "events.txt": ("get", "events", "--sort-by=.lastTimestamp"),
+            "pods.txt": ("describe", "pods"),
+        }
+        for pod in self.get("pods")["items"]:
+            name = pod["metadata"]["name"]
+            wanted[f"{name}.log"] = ("logs", name, "--all-containers", "--tail=2000")
+            wanted[f"{name}.previous.log"] = ("logs", name, "--all-containers", "--previous", "--tail=500")
+        for name, arguments in wanted.items():
+            (folder / name).write_text(self.kubectl(*arguments, check=False), encoding="utf-8")
+        for queue in ("quick", "long"):
+            try:
+                text = yaml.safe_dump(self.journal(queue))
+            except Exception as error:  # it is down, perhaps: that is what is looked into
+                text = str(error)
+            (folder / f"journal-{queue}.yaml").write_text(text, encoding="utf-8")
+
+    def _apply(self, *objects: Json) -> None:
+        self.kubectl("apply", "--filename=-", given="\n---\n".join(json.dumps(one) for one in objects))
+
+    def end(self) -> None:
+        self.cluster.kubectl("delete", "namespace", self.namespace, "--wait=false", check=False)
+
+
+class HelmError(Exception):
+    """What helm said."""
+
+
+def until(look: Callable[[], Some], wanted: Callable[[Some], bool], seconds: float, what: str) -> Some:
+    """Look again and again until it is as wanted; what was seen then. Fails with what was seen last."""
+    deadline, last = time.monotonic() + seconds, None
+    while time.monotonic() < deadline:
+        try:
+            last = look()
+        except (RuntimeError, subprocess.TimeoutExpired) as error:
+            seen: object = error
+        else:
+            seen = last
+            if wanted(last):
+                return last
+        time.sleep(0.5)
+    raise AssertionError(f"{what}: not within {seconds:g} s; last seen: {str(seen)[:2000]}")
+
+
+def merged(*values: Json) -> Json:
+    """As helm merges values: maps into maps, everything else replaced."""
+    whole: Json = {}
+    for one in values:
+        for key, value in one.items():
+            before = whole.get(key)
+            whole[key] = merged(before, value) if isinstance(before, Mapping) and isinstance(value, Mapping) else value
+    return whole
+
+
+def _object(version: str, kind: str, name: str, spec: Json) -> Json:
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def folder_of(test: str) -> Path:
+    """Where the diagnostics of a test go; emptied."""
+    folder = Path(os.environ.get("HEADRACE_E2E_DIAGNOSTICS", ROOT / "build/e2e")) / test
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder
