@@ -27,10 +27,10 @@ up: $(VENV)/run.stamp ## run the embedded system until Ctrl-C
 	$(BIN)/headrace up
 
 test: $(VENV)/dev.stamp ## all tests whose servers are here; HEADRACE_TEST_REQUIRE=postgres makes a skip a failure
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --ignore=tests/cluster
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --ignore=tests/cluster --ignore=tests/e2e
 
-e2e: $(VENV)/dev.stamp ## the tests on a Kubernetes cluster: KUBECONFIG's, or the one beside this folder
-	$(BIN)/python -m pytest tests/cluster
+e2e: $(VENV)/dev.stamp ## the tests on a Kubernetes cluster (KUBECONFIG, or the one beside this folder) and of the image (Docker)
+	$(BIN)/python -m pytest tests/cluster tests/e2e
 
 check: $(VENV)/dev.stamp ## lint, types, directions of dependency, shell scripts, alert rules
 	$(BIN)/ruff check .

@@ -14,6 +14,7 @@ from tests.servers import find, missing
 _ROOT = Path(__file__).parents[2]
 _CLUSTER = _ROOT / "../shared/cluster/cluster"
 _STAND_IN = "headrace.local/python"  # of the official Python image, where no image registry is reached
+_ENVIRONMENT = os.environ | {"DOCKER_BUILDKIT": "1"}  # which older clients have, and use only when they are told to
 
 
 @cache
@@ -28,11 +29,12 @@ def engine() -> Path:
     return client
 
 
-def run(*arguments: str, timeout: float = 60.0, check: bool = True) -> str:
-    """What `docker …` printed. Raises RuntimeError with what it complained of."""
-    done = subprocess.run([engine(), *arguments], capture_output=True, text=True, timeout=timeout, check=False, env=_environment())
-    if check and done.returncode:
-        raise RuntimeError(f"docker {' '.join(arguments)}: {done.stderr[-4000:]}")
+def run(*arguments: str, timeout: float = 60.0, both: bool = False) -> str:
+    """What `docker …` printed; `both`: on standard error too. Raises RuntimeError with what it complained of."""
+    command, errors = [engine(), *arguments], subprocess.STDOUT if both else subprocess.PIPE
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, text=True, timeout=timeout, check=False, env=_ENVIRONMENT)
+    if done.returncode:
+        raise RuntimeError(f"docker {' '.join(arguments)}: {(done.stderr or done.stdout)[-4000:]}")
     return done.stdout
 
 
@@ -46,7 +48,12 @@ def base() -> str:
 
 
 def build(
-    tag: str, *, context: Path = _ROOT, dockerfile: Path | None = None, arguments: Mapping[str, str] | None = None, seconds: float = 900
+    tag: str,
+    *,
+    context: Path = _ROOT,
+    dockerfile: Path | None = None,
+    arguments: Mapping[str, str] | None = None,
+    seconds: float = 900,
 ) -> None:
     """Build an image. arguments: build arguments besides BASE_IMAGE, which is `base()`."""
     given = {"BASE_IMAGE": base()} | dict(arguments or {})
@@ -58,9 +65,3 @@ def build(
 
 def _answers(client: Path) -> bool:
     return subprocess.run([client, "info"], capture_output=True, timeout=30, check=False).returncode == 0
-
-
-def _environment() -> dict[str, str]:
-    """With BuildKit, where the client brings it along; a client without it has only the builder of old."""
-    plain = os.environ.get("DOCKER_BUILDKIT")
-    return dict(os.environ) if plain is not None else os.environ | {"DOCKER_BUILDKIT": "1"}
