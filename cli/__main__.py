@@ -77,12 +77,14 @@ def try_(
     job_type: Annotated[str, typer.Argument(help="Such as order.settled.")],
     payload: Annotated[str, typer.Argument(help="Its payload, as JSON.")],
     url: Url = "http://127.0.0.1:8080",
+    key_file: KeyFile = None,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds until every delivery must have ended.")] = 60.0,
 ) -> None:
     """Submit one job, and wait until all of its deliveries have succeeded."""
+    from cli.api import Address
     from cli.trial import trial as run
 
-    raise typer.Exit(asyncio.run(run(job_type, payload, url, timeout)))
+    raise typer.Exit(asyncio.run(run(job_type, payload, Address(url, key_file), timeout)))
 
 
 @app.command()

@@ -10,20 +10,20 @@ from typing import Any
 import orjson
 from rich.console import Console
 
-from cli.api import Gateway, GatewayError
+from cli.api import Address, Gateway, GatewayError, NotAllowed
 from cli.operate import FINAL, show_job
 
 _PAUSE = 0.3  # seconds between two looks, and the first between two tries; full jitter
 
 
-async def trial(job_type: str, payload: str, url: str, timeout: float) -> int:
+async def trial(job_type: str, payload: str, address: Address, timeout: float) -> int:
     """The exit code: 0 when every delivery succeeded, 1 when one died, was refused or did not end within `timeout` seconds."""
     try:
         body = orjson.dumps(orjson.loads(payload))
     except orjson.JSONDecodeError as error:
         raise GatewayError(f"the payload is not JSON: {error}") from None
     try:
-        async with asyncio.timeout(timeout), Gateway(url) as gateway:
+        async with asyncio.timeout(timeout), Gateway(address) as gateway:
             job = await _ended(gateway, await _accepted(gateway, job_type, body))
     except TimeoutError:
         Console(stderr=True).print(f"no end within {timeout:g} s: are consumers running, and does the controller scale them?")
@@ -39,6 +39,8 @@ async def _accepted(gateway: Gateway, job_type: str, body: bytes) -> str:
     while True:
         try:
             status, asked, answer = await gateway.raw("POST", f"/v1/jobs/{job_type}", data=body, headers=headers)
+        except NotAllowed:
+            raise
         except GatewayError as error:
             status, asked, answer = 503, 0.0, {"detail": str(error)}
         if status == 202:
@@ -54,9 +56,7 @@ async def _accepted(gateway: Gateway, job_type: str, body: bytes) -> str:
 async def _ended(gateway: Gateway, job_id: str) -> Any:
     """The job, when all of its deliveries have ended."""
     while True:
-        status, _, job = await gateway.raw("GET", f"/v1/jobs/{job_id}")
+        status, _, job = await gateway.raw("GET", f"/v1/jobs/{job_id}")  # 503: the outcome store is away
         if status == 200 and all(delivery["state"] in FINAL for delivery in job["deliveries"]):
             return job
-        if status in {401, 403}:
-            raise GatewayError(f"{job.get('title', status)}: {job.get('detail', '')}")
         await asyncio.sleep(_PAUSE * random.uniform(0.5, 1.0))

@@ -22,11 +22,17 @@ from telemetry import logs
 
 
 class _Server(uvicorn.Server):
-    """uvicorn that says it is not ready from the moment of SIGTERM on, and whose drain ends with exit code 0."""
+    """uvicorn that says it is not ready from the moment of SIGTERM on, and whose drain ends with exit code 0.
 
-    def __init__(self, config: uvicorn.Config, gateway: Gateway) -> None:
+    linger: seconds for which it goes on to serve, and tells each connection to close with its answer. A balancer that does not
+    know yet still sends requests; and a kept connection that is closed while its client sends would cost that request.
+    """
+
+    def __init__(self, config: uvicorn.Config, gateway: Gateway, linger: float) -> None:
         super().__init__(config)
         self._gateway = gateway
+        self._linger = linger
+        self._stopping = False
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -36,9 +42,16 @@ class _Server(uvicorn.Server):
         yield
 
     def _stop(self) -> None:
-        if self.should_exit:
+        if self._stopping:
             os._exit(1)  # the second signal
+        self._stopping = True
         self._gateway.begin_to_close()
+        closing = (b"connection", b"close")
+        self.config.encoded_headers.append(closing)  # from which the server makes its default headers, every second
+        self.server_state.default_headers.append(closing)
+        asyncio.get_running_loop().call_later(self._linger, self._exit)
+
+    def _exit(self) -> None:
         self.should_exit = True
 
 
@@ -71,7 +84,7 @@ def main() -> int:
         timeout_graceful_shutdown=int(settings.drain_seconds),
         backlog=2048,
     )
-    _Server(config, gateway).run()
+    _Server(config, gateway, settings.linger_seconds).run()
     return 0
 
 

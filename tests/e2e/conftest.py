@@ -39,7 +39,14 @@ def images(cluster: Cluster) -> Json:
 
 
 def _build(tag: str, context: Path, **arguments: str) -> None:
-    command = ["/usr/bin/docker" if Path("/usr/bin/docker").exists() else "docker", "build", "--quiet", "--network=host", "--tag", tag]
+    command = [
+        "/usr/bin/docker" if Path("/usr/bin/docker").exists() else "docker",
+        "build",
+        "--quiet",
+        "--network=host",
+        "--tag",
+        tag,
+    ]
     for name, value in arguments.items():
         command += ["--build-arg", f"{name}={value}"]
     environment = os.environ | {"DOCKER_BUILDKIT": "1"}

@@ -19,14 +19,13 @@ from tests.servers.kubernetes import Cluster
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm/headrace"
-_SCRIPTS = Path(__file__).parent / "scripts"
+SCRIPTS = Path(__file__).parent / "scripts"
 _CLIENT = "client"
 Some = TypeVar("Some")
 Json = dict[str, Any]
 
 # Jobs of tests/e2e/team. A pod does 32 quick ones at once, and 2 long ones; what drains in 8 s is handed back.
 VALUES: Json = {
-    "gateway": {"preStopSeconds": 3},
     "consumers": {
         "quick": {"queues": ["quick"], "min": 1, "max": 6, "policy": {"service_seconds": 0.2}},
         "long": {
@@ -73,7 +72,9 @@ class Release:
 
     def install(self, *values: Json, timeout: str = "120s") -> str:
         """Install and wait until all is ready; the notes."""
-        return self.helm("install", self.name, str(CHART), "--wait", "--timeout", timeout, values=[merged(VALUES, self.images, *values)])
+        return self.helm(
+            "install", self.name, str(CHART), "--wait", "--timeout", timeout, values=[merged(VALUES, self.images, *values)]
+        )
 
     def upgrade(self, *values: Json) -> str:
         whole = merged(VALUES, self.images, *values)
@@ -122,10 +123,19 @@ class Release:
             "volumeMounts": [{"name": "redis", "mountPath": "/etc/e2e/redis"}],
         }
         key = {"secretKeyRef": {"name": f"{self.prefix}-api-key", "key": "key"}}
-        client = {"name": _CLIENT, "command": ["sleep", "infinity"], "env": [{"name": "HEADRACE_API_KEY", "valueFrom": key}], **common}
-        program = (_SCRIPTS / "receiver.py").read_text(encoding="utf-8")
+        client = {
+            "name": _CLIENT,
+            "command": ["sleep", "infinity"],
+            "env": [{"name": "HEADRACE_API_KEY", "valueFrom": key}],
+            **common,
+        }
+        program = (SCRIPTS / "receiver.py").read_text(encoding="utf-8")
         receiver = {"name": "receiver", "command": ["python", "-c", program], **common}
-        labels = {"app.kubernetes.io/name": "headrace", "app.kubernetes.io/instance": self.name, "app.kubernetes.io/component": "e2e"}
+        labels = {
+            "app.kubernetes.io/name": "headrace",
+            "app.kubernetes.io/instance": self.name,
+            "app.kubernetes.io/component": "e2e",
+        }
         spec = {
             "terminationGracePeriodSeconds": 1,
             "automountServiceAccountToken": False,
@@ -134,7 +144,12 @@ class Release:
             "volumes": [{"name": "redis", "secret": {"secretName": f"{self.prefix}-redis"}}],
         }
         selector = {"app.kubernetes.io/component": "e2e"}
-        allow: Json = {"podSelector": {"matchLabels": selector}, "policyTypes": ["Ingress", "Egress"], "ingress": [{}], "egress": [{}]}
+        allow: Json = {
+            "podSelector": {"matchLabels": selector},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": [{}],
+            "egress": [{}],
+        }
         self._apply(
             {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": _CLIENT, "labels": labels}, "spec": spec},
             _object("v1", "Service", "receiver", {"selector": selector, "ports": [{"port": 9093}]}),
@@ -146,7 +161,7 @@ class Release:
         """Run one of tests/e2e/scripts in the client pod; the JSON that it prints."""
         command = ["kubectl", "--kubeconfig", self.cluster.kubeconfig, "--namespace", self.namespace]
         command += ["exec", "--stdin", _CLIENT, "--container", _CLIENT, "--", "python", "-", *map(str, arguments)]
-        given = (_SCRIPTS / f"{name}.py").read_text(encoding="utf-8")
+        given = (SCRIPTS / f"{name}.py").read_text(encoding="utf-8")
         done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=timeout, check=False)
         if done.returncode:
             raise RuntimeError(f"{name}: {done.stderr}")
@@ -178,7 +193,9 @@ class Release:
 
     def alerts(self) -> list[Json]:
         """All that was posted to the receiver, one after another."""
-        text = self.kubectl("exec", _CLIENT, "--container", "receiver", "--", "sh", "-c", "cat /tmp/alerts.jsonl 2>/dev/null || true")
+        text = self.kubectl(
+            "exec", _CLIENT, "--container", "receiver", "--", "sh", "-c", "cat /tmp/alerts.jsonl 2>/dev/null || true"
+        )
         return [alert for line in text.splitlines() for alert in json.loads(line)]
 
     @property

@@ -86,6 +86,22 @@ async def test_submit_status_and_dead_letters(up: Up, tmp_path: Path) -> None:
     assert (code, "Not found" in err) == (2, True)
 
 
+async def test_try_follows_one_job_to_its_end(up: Up) -> None:
+    code, out, _ = await run("try", "user.registered", user(901), "--url", up.url)
+    assert (code, out.count("succeeded")) == (0, 2)
+    code, out, _ = await run("try", "user.registered", user(902, "gone-902@example.com"), "--url", up.url)
+    assert (code, "dead" in out) == (1, True)
+    code, _, err = await run("try", "user.registered", '{"user_id": 3}', "--url", up.url)
+    assert (code, "Field required" in err) == (2, True)
+    code, _, err = await run("try", "user.registered", "{", "--url", up.url)
+    assert (code, "not JSON" in err) == (2, True)
+
+
+async def test_try_gives_up_where_nobody_answers() -> None:
+    code, _, err = await run("try", "user.registered", user(1), "--url", "http://127.0.0.1:9", "--timeout", "1")
+    assert (code, "no end within 1 s" in err) == (1, True)
+
+
 async def test_a_submit_that_was_killed_goes_on_without_a_second_job(up: Up, tmp_path: Path) -> None:
     file, note = tmp_path / "users.ndjson", tmp_path / "note"
     file.write_text("".join(user(n) + "\n" for n in range(1, 1501)))

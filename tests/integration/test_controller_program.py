@@ -20,6 +20,7 @@ import pytest
 from rich.console import Console
 
 import contracts
+from cli.api import Address
 from cli.watch import panel, watch
 from jobs.adapters.sqlite import SqliteBroker, SqliteJournal
 from jobs.catalogue import Catalogue
@@ -190,7 +191,7 @@ async def test_the_gateway_tells_and_watch_draws_what_was_decided(tmp_path: Path
                 return answer.status, await answer.json(content_type=None)
 
         assert await ask("/v1/scaling") == (200, {"items": []})
-        await watch(gateway.url, None, rounds=1)
+        await watch(Address(gateway.url), None, rounds=1)
         assert "No decision yet" in capsys.readouterr().out
         async with controller(tmp_path) as control:
             await control.ready()
@@ -216,14 +217,14 @@ async def test_the_gateway_tells_and_watch_draws_what_was_decided(tmp_path: Path
         drawn = console.export_text()
         assert "settlement · consumer" in drawn
         assert any(item["text"][:40] in drawn for item in history)
-        await watch(gateway.url, "settlement", rounds=2)
+        await watch(Address(gateway.url), "settlement", rounds=2)
         assert "settlement" in capsys.readouterr().out
         # A queue that no contract names any more is in the journal still.
         journal = SqliteJournal(str(gateway.database), Settings(), SystemClock())
         await journal.open()
         await journal.append([ScalingRecord("renamed", "consumer", SystemClock().wall(), 1, 1, "steady", "")])
         await journal.close()
-        await watch(gateway.url, None, rounds=1)
+        await watch(Address(gateway.url), None, rounds=1)
         assert "settlement" in capsys.readouterr().out
 
 

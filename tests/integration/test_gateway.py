@@ -265,3 +265,20 @@ async def test_a_bad_setting_stops_the_start_with_its_name(tmp_path: Path) -> No
     assert b"HEADRACE_BROKER=(hidden)" in err
     assert b"allowed: sqlite" in err
     assert b"secret" not in err
+
+
+async def test_it_lingers_after_sigterm_and_tells_connections_to_close(tmp_path: Path) -> None:
+    gateway = await start(tmp_path, HEADRACE_LINGER_SECONDS="3")
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{gateway.port}") as session:
+        before = await session.post(URL, json=GOOD)
+        await before.read()
+        assert (before.status, before.headers.get("Connection")) == (202, None)
+        gateway.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(10):
+            while (await session.get("/readyz")).status != 503:
+                await asyncio.sleep(0.01)
+        for _ in range(2):  # the kept connection, and one made after it
+            after = await session.post(URL, json=GOOD)
+            await after.read()
+            assert (after.status, after.headers["Connection"]) == (202, "close")
+    assert await asyncio.wait_for(gateway.process.wait(), 20) == 0

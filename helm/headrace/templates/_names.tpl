@@ -25,11 +25,17 @@ headrace/consumer: {{ . }}
 
 {{- define "headrace.labels" -}}
 {{- $root := index . 0 -}}
-{{ include "headrace.selector" . }}
+{{ include "headrace.stableLabels" . }}
 app.kubernetes.io/version: {{ $root.Values.image.tag | default $root.Chart.AppVersion | trunc 63 | quote }}
+helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{/* Those that no upgrade changes by itself. */}}
+{{- define "headrace.stableLabels" -}}
+{{- $root := index . 0 -}}
+{{ include "headrace.selector" . }}
 app.kubernetes.io/part-of: headrace
 app.kubernetes.io/managed-by: {{ $root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" }}
 {{- with $root.Values.commonLabels }}
 {{ toYaml . }}
 {{- end }}

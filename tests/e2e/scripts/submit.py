@@ -13,7 +13,13 @@ import time
 import aiohttp
 
 URL, JOB_TYPE, RUN = sys.argv[1:4]
-FIRST, COUNT, RATE, SECONDS, PATIENCE = int(sys.argv[4]), int(sys.argv[5]), float(sys.argv[6]), float(sys.argv[7]), float(sys.argv[8])
+FIRST, COUNT, RATE, SECONDS, PATIENCE = (
+    int(sys.argv[4]),
+    int(sys.argv[5]),
+    float(sys.argv[6]),
+    float(sys.argv[7]),
+    float(sys.argv[8]),
+)
 HEADERS = {"authorization": f"Bearer {os.environ['HEADRACE_API_KEY']}", "content-type": "application/json"}
 
 
@@ -52,7 +58,13 @@ async def main() -> None:
     timeout = aiohttp.ClientTimeout(total=15, sock_connect=3)
     async with aiohttp.ClientSession(URL, timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
         await asyncio.gather(*(work(session) for _ in range(64)))
-    told = {"accepted": COUNT - len(unaccepted), "unaccepted": unaccepted[:20], "answers": answers, "began": began, "ended": time.time()}
+    told = {
+        "accepted": COUNT - len(unaccepted),
+        "unaccepted": unaccepted[:20],
+        "answers": answers,
+        "began": began,
+        "ended": time.time(),
+    }
     print(json.dumps(told))
 
 

@@ -27,5 +27,11 @@ LOAD_QUICK = Contract(
     examples=_EXAMPLES,
 )
 LOAD_LONG = Contract(
-    name="load.long", description="A few long jobs.", payload=Load, queues=("long",), retry=_RETRY, time_limit=60.0, examples=_EXAMPLES
+    name="load.long",
+    description="A few long jobs.",
+    payload=Load,
+    queues=("long",),
+    retry=_RETRY,
+    time_limit=60.0,
+    examples=_EXAMPLES,
 )

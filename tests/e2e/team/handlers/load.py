@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import redis.asyncio as aioredis
+from contracts.load import Load
 
 from consumer import Context, handler, resource
-from contracts.load import Load
 
 
 class Effects:

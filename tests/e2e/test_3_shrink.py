@@ -1,0 +1,39 @@
+"""Fewer consumers while jobs run."""
+
+from __future__ import annotations
+
+from tests.e2e.release import Release, until
+
+
+def test_the_idlest_go_first_and_no_running_job_is_disturbed(release: Release) -> None:
+    """Eight jobs want four pods; six are short. What shrinks away are the pods without the two that take 25 s, which drain in 8 s."""
+    told = release.submit("load.long", "idlest", 6, seconds=6)
+    assert told["accepted"] == 6
+    told = release.submit("load.long", "idlest", 2, first=6, seconds=25)
+    until(lambda: release.effects("idlest", "jobs"), lambda seen: len(seen["began_by_job"]) == 8, 60, "all have begun")
+    seen = until(lambda: release.effects("idlest", "jobs"), lambda seen: seen["effects"] == 8, 90, "all have ended")
+    assert set(seen["ended_by_job"].values()) == {"1"}
+    assert set(seen["began_by_job"].values()) == {"1"}, "none was handed back: the pods that went had nothing to do"
+    journal = release.journal("long")
+    most = max(record["scaled"] or 0 for record in journal[-200:])
+    downs = [record for record in journal[-200:] if record["scaled"] is not None and record["scaled"] < record["asked"]]
+    print(f"up to {most}; {[(record['asked'], record['scaled'], record['text']) for record in downs]}")
+    assert most >= 2
+    assert any(record["scaled"] > 0 for record in downs), "it shrank while the long ones ran"
+
+
+def test_what_ends_in_time_ends_and_what_does_not_is_handed_back(release: Release) -> None:
+    """All pods are told to end: of two jobs in one pod, the short one ends there, the long one begins again in another."""
+    until(lambda: release.replicas("long"), lambda n: n == 0, 90, "a quiet start")
+    release.submit("load.long", "drain", 1, first=0, seconds=14)
+    release.submit("load.long", "drain", 1, first=1, seconds=5)
+    until(lambda: release.effects("drain", "jobs"), lambda seen: len(seen["began_by_job"]) == 2, 60, "both have begun")
+    release.kubectl("annotate", f"deployment/{release.prefix}-consumer-long", "headrace/pause=all")  # it would shrink meanwhile
+    first = release.effects("drain", "jobs")["pods"]
+    release.kubectl("delete", "pods", "--selector", "headrace/consumer=long", "--wait=false")
+    seen = until(lambda: release.effects("drain", "jobs"), lambda seen: seen["effects"] == 2, 90, "both have ended")
+    release.kubectl("annotate", f"deployment/{release.prefix}-consumer-long", "headrace/pause-")
+    assert seen["began_by_job"] == {"0": "2", "1": "1"}
+    assert seen["ended_by_job"] == {"0": "1", "1": "1"}
+    assert seen["pods"]["1"] == first["1"]
+    assert seen["pods"]["0"] != first["0"]

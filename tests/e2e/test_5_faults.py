@@ -1,0 +1,100 @@
+"""Parts are killed while work goes on."""
+
+from __future__ import annotations
+
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.e2e.release import SCRIPTS, Release, until
+
+RATE = 40
+_CLIENT = ("exec", "--stdin", "client", "--container=client", "--")
+
+
+def _kill(release: Release, name: str) -> None:
+    """At once, without a farewell."""
+    release.kubectl("delete", "pod", name, "--force", "--grace-period=0", "--wait=false", check=False)
+
+
+def _all_done(release: Release, run: str, told: dict[str, object], jobs: int) -> None:
+    print(run, told["answers"])
+    assert told["accepted"] == jobs, told
+    seen = until(lambda: release.effects(run), lambda seen: seen["effects"] >= jobs, 120, "all effects")
+    print(run, seen)
+    assert seen["effects"] == seen["jobs"] == jobs, "none lost, none of another job"
+
+
+def test_pods_killed_at_random_for_a_minute(release: Release) -> None:
+    """Gateways, consumers, and the controller that leads."""
+    chance, seconds = random.Random(7), 60
+    with ThreadPoolExecutor(1) as background:
+        load = background.submit(release.submit, "load.quick", "killed", RATE * seconds, rate=RATE, seconds=0.1, patience=90)
+        end, killed = time.monotonic() + seconds, []
+        while time.monotonic() < end:
+            component = ("gateway", "consumer", "controller")[len(killed) % 3]
+            pods = release.pods(component, "quick" if component == "consumer" else "")
+            if component == "controller":
+                pods = [pod for pod in pods if pod["metadata"]["name"] == release.leader()] or pods
+            if pods:
+                killed.append(chance.choice(pods)["metadata"]["name"])
+                _kill(release, killed[-1])
+            time.sleep(chance.uniform(3, 6))
+        told = load.result()
+    print(killed)
+    assert len(killed) >= 9
+    _all_done(release, "killed", told, RATE * seconds)
+
+
+def test_the_second_controller_takes_over(release: Release) -> None:
+    leader = until(release.leader, bool, 30, "a leader")
+    began = time.monotonic()
+    _kill(release, leader)
+    until(release.leader, lambda name: name not in ("", leader), 60, "another leader")
+    print(f"took over after {time.monotonic() - began:.1f} s")
+
+
+def test_broker_and_store_killed(release: Release) -> None:
+    """Their volumes are what is accepted; what is not confirmed is asked for again by the client, with the same key."""
+    seconds = 40
+    with ThreadPoolExecutor(1) as background:
+        load = background.submit(release.submit, "load.quick", "parts", RATE * seconds, rate=RATE, seconds=0.1, patience=120)
+        time.sleep(6)
+        _kill(release, f"{release.prefix}-rabbitmq-0")
+        time.sleep(14)
+        _kill(release, f"{release.prefix}-redis-0")
+        told = load.result()
+    _all_done(release, "parts", told, RATE * seconds)
+    until(lambda: [_is_ready(pod) for pod in release.pods("gateway")], all, 60, "gateways are ready again")
+
+
+def test_the_api_server_stopped_for_a_minute(release: Release) -> None:
+    """Jobs do not need it. The controller holds; what it could not do, it does afterwards."""
+    seconds, jobs = 60, 3000
+    until(release.leader, bool, 30, "a leader")
+    release.submit("load.quick", "before", 1)
+    # A connection of kubectl ends with the API server; what was begun in the pod goes on.
+    command = (
+        f"cat > /tmp/submit.py; python /tmp/submit.py {release.url} load.quick dark 0 {jobs} 50 0.5 120 > /tmp/dark.json 2>&1 &"
+    )
+    program = (SCRIPTS / "submit.py").read_text(encoding="utf-8")
+    release.kubectl(*_CLIENT, "sh", "-c", command, given=program)
+    time.sleep(2)
+    release.cluster.component("stop", "kube-apiserver")
+    try:
+        time.sleep(seconds)
+    finally:
+        release.cluster.component("start", "kube-apiserver")
+    until(lambda: release.kubectl(*_CLIENT, "cat", "/tmp/dark.json"), lambda said: "accepted" in said, 90, "the client's end")
+    seen = until(lambda: release.effects("dark"), lambda seen: seen["effects"] >= jobs, 120, "all effects")
+    assert seen == {"effects": jobs, "jobs": jobs, "begun": {"1": jobs}, "ended": {"1": jobs}}
+    until(release.leader, bool, 60, "a leader again")
+    told = release.submit("load.quick", "after", 3000, seconds=0.2)
+    until(lambda: release.replicas("quick"), lambda n: n > 1, 60, "it scales again")
+    _all_done(release, "after", told, 3000)
+
+
+def _is_ready(pod: dict[str, object]) -> bool:
+    status = pod["status"]
+    assert isinstance(status, dict)
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in status.get("conditions") or ())
