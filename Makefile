@@ -4,7 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo up test e2e check format bench-smoke bench-backlog bench-controller bench-cluster-step lock clean
+# The oldest Helm 3 that the chart supports, and the newest.
+HELM3 := v3.17.4 v3.22.0
+
+.PHONY: help demo up test e2e check lint-chart chart-tools format bench-smoke bench-backlog bench-controller bench-cluster-step lock clean
 
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +43,22 @@ check: $(VENV)/dev.stamp ## lint, types, directions of dependency, shell scripts
 	$(BIN)/shellcheck .ci/run
 	$(if $(shell command -v promtool),promtool check rules telemetry/rules/headrace.yaml && promtool test rules telemetry/rules/tests.yaml,@echo "promtool is not here: the alert rules are not checked")
 
+lint-chart: $(VENV)/dev.stamp $(VENV)/checkov.stamp ## what helm lint and checkov say of the chart
+	HEADRACE_TEST_REQUIRE=helm,checkov $(BIN)/python -m pytest tests/deploy/test_lint.py
+
+chart-tools: $(VENV)/checkov.stamp $(VENV)/helms.stamp ## what the chart's tests need besides Helm 4: checkov, and with Go two Helms 3
+
+$(VENV)/checkov.stamp: tests/deploy/checkov.lock $(VENV)/run.stamp
+	test -x $(VENV)/checkov/bin/python || $(PYTHON) -m venv $(VENV)/checkov
+	$(VENV)/checkov/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r tests/deploy/checkov.lock
+	touch $@
+
+# A minute each where Go has never compiled them, 7 s where its cache has them.
+$(VENV)/helms.stamp: Makefile $(VENV)/run.stamp
+	for version in $(HELM3); do GOBIN=$(abspath $(VENV))/helm-$$version CGO_ENABLED=0 \
+	  go install -trimpath -ldflags "-s -w" helm.sh/helm/v3/cmd/helm@$$version || exit 1; done
+	touch $@
+
 format: $(VENV)/dev.stamp ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -59,6 +78,7 @@ bench-cluster-step: $(VENV)/dev.stamp ## the step on which KEDA was measured, on
 lock: ## compile the lock files anew (needs uv)
 	uv pip compile --universal --generate-hashes --no-annotate --no-header -q pyproject.toml -o requirements.lock
 	uv pip compile --universal --generate-hashes --no-annotate --no-header -q pyproject.toml --extra dev --extra report -c requirements.lock -o requirements-dev.lock
+	uv pip compile --universal --generate-hashes --no-annotate --no-header -q --python-version 3.11 tests/deploy/checkov.in -o tests/deploy/checkov.lock
 
 clean: ## remove the environment and what was generated
 	rm -rf $(VENV) .headrace .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage build ./*.egg-info

@@ -99,7 +99,7 @@ def cluster() -> Iterator[Cluster]:
 @contextlib.contextmanager
 def running() -> Iterator[Cluster]:
     """Started, and stopped again, unless it was there."""
-    given, home = os.environ.get("KUBECONFIG"), _home()
+    given, home = os.environ.get("KUBECONFIG"), built()
     if given:
         yield Cluster(given, _SCRIPT if home is not None and Path(given).is_relative_to(home) else None)
         return
@@ -122,7 +122,7 @@ def namespace(cluster: Cluster) -> Iterator[Namespace]:
     made.end()
 
 
-def _home() -> Path | None:
+def built() -> Path | None:
     """Where the built cluster is, as its script says, or None."""
     if not _SCRIPT.exists():
         return None

@@ -1,0 +1,124 @@
+"""What the controller scales is what is there, and the controller may do what it needs and no more."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import contracts
+from autoscaler.settings import ControllerSettings
+from consumer.settings import ConsumerSettings
+from jobs.catalogue import Catalogue
+from jobs.errors import SettingsError
+from tests.deploy.checks.environment import programs, settings_of
+from tests.deploy.release import Release, Workload, known_as
+from tests.deploy.render import Object
+
+_RBAC = Path(__file__).parents[3] / "docs/rbac.md"
+
+
+def _settings(release: Release, of: str) -> Iterator[tuple[Workload, Any]]:
+    for workload, container, which in programs(release):
+        if which == of:
+            try:
+                yield workload, settings_of(release, workload, container)[0]
+            except SettingsError:
+                continue  # which settings_are_taken complains about
+
+
+def controllers(release: Release) -> Iterator[tuple[Workload, ControllerSettings]]:
+    yield from _settings(release, "autoscaler")
+
+
+def consumers(release: Release) -> Iterator[tuple[Workload, ConsumerSettings]]:
+    yield from _settings(release, "consumer")
+
+
+def every_queue_is_consumed_once(release: Release) -> Iterator[str]:
+    """Each of the contracts' queues, by one workload: a queue without one fills up, and with two nobody scales it."""
+    count: Counter[str] = Counter()
+    for _, settings in consumers(release):
+        count.update(settings.queues.split(",") if settings.queues else _queues())
+    yield from (f"nobody consumes {queue}" for queue in _queues() if not count[queue])
+    yield from (f"{times} workloads consume {queue}" for queue, times in count.items() if times > 1)
+    yield from (f"there is no queue {queue}" for queue in count if queue not in _queues())
+
+
+@cache
+def _queues() -> tuple[str, ...]:
+    return Catalogue.of(contracts).topology().queues
+
+
+def what_is_scaled_is_there(release: Release) -> Iterator[str]:
+    """Each workload of the controller: a Deployment with these queues and this concurrency, whose replicas nobody else says."""
+    there = {workload.name: settings for workload, settings in consumers(release)}
+    for who, settings in controllers(release):
+        yield from (f"{who} does not scale {name}" for name in there.keys() - {one.name for one in settings.workloads})
+        for one in settings.workloads:
+            found = release.named("Deployment", one.name)
+            if found is None or one.name not in there:
+                yield f"{who} scales {one.name}, which is no Deployment of consumers"
+                continue
+            if "replicas" in found["spec"]:
+                yield f"{one.name}: says its replicas itself, so an upgrade takes back what {who} did"
+            if set(there[one.name].queues.split(",")) != set(one.queues):
+                yield f"{one.name} consumes {there[one.name].queues}, and {who} looks at {','.join(one.queues)}"
+            if one.policy.get("concurrency", 32) != there[one.name].concurrency:
+                yield f"{one.name} runs {there[one.name].concurrency} at once, and {who} counts on {one.policy.get('concurrency')}"
+        if settings.actuator != "kubernetes":
+            yield f"{who} scales processes"
+
+
+def the_controller_may_do_what_it_needs(release: Release) -> Iterator[str]:
+    """Every verb of docs/rbac.md on the kinds that there are, and nothing else. Elsewhere no rights at all."""
+    bound = {binding["roleRef"]["name"] for binding in release.kinds("RoleBinding")}
+    granted = {triple for role in release.kinds("Role") if role["metadata"]["name"] in bound for triple in _triples(role["rules"])}
+    if not any(True for _ in controllers(release)):
+        yield from (f"{known_as(role)} is granted, and there is no controller" for role in release.kinds("Role"))
+        return
+    documented = set(_triples(_documented()))
+    needed = {triple for triple in documented if not triple[1].startswith("statefulsets")}
+    leases = {one["metadata"]["name"] for one in release.kinds("Lease")}
+    if {settings.lease for _, settings in controllers(release)} <= leases:  # made with the release: nobody need make them
+        needed.discard(("coordination.k8s.io", "leases", "create"))
+    yield from (f"the controller may not {verb} {group}/{resource}" for group, resource, verb in sorted(needed - granted))
+    yield from (f"the controller may {verb} {group}/{resource}" for group, resource, verb in sorted(granted - documented))
+
+
+def rights_go_by_name(release: Release) -> Iterator[str]:
+    """Where a rule names objects, they are those that the controller asks for."""
+    for who, settings in controllers(release):
+        wanted = {"deployments": {one.name for one in settings.workloads}, "leases": {settings.lease}}
+        for role in release.kinds("Role"):
+            for rule in role["rules"]:
+                for resource in rule["resources"]:
+                    names, kind = set(rule.get("resourceNames", [])), resource.partition("/")[0]
+                    if names and kind in wanted and names != wanted[kind]:
+                        yield f"{known_as(role)}: {resource} named {sorted(names)}, and {who} asks for {sorted(wanted[kind])}"
+                    if names and "create" in rule["verbs"]:
+                        yield f"{known_as(role)}: create on {resource} by name is never granted"
+
+
+def _triples(rules: list[Object]) -> Iterator[tuple[str, str, str]]:
+    for rule in rules:
+        yield from ((group, what, verb) for group in rule["apiGroups"] for what in rule["resources"] for verb in rule["verbs"])
+
+
+@cache
+def _documented() -> list[Object]:
+    block = _RBAC.read_text(encoding="utf-8").split("```yaml\n")[1].partition("```")[0]
+    rules: list[Object] = yaml.safe_load(block)["rules"]
+    return rules
+
+
+CHECKS = (
+    every_queue_is_consumed_once,
+    what_is_scaled_is_there,
+    the_controller_may_do_what_it_needs,
+    rights_go_by_name,
+)

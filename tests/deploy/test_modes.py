@@ -1,0 +1,48 @@
+"""Every way to have a broker, a store, mail, a controller, policies and monitors, with every other: all checks on each."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import pytest
+
+from tests.deploy.checks import ALL
+from tests.deploy.release import Release, known_as
+from tests.deploy.render import NEWEST, merged
+from tests.deploy.schemas import complaints
+
+BROKERS: dict[str, Any] = {
+    "external": {"mode": "external", "external": {"existingSecret": "broker"}},
+    "operator": {"mode": "operator"},
+    "dev": {"mode": "dev"},
+    "own": {"mode": "dev", "dev": {"existingSecret": "broker"}},
+}
+STORES: dict[str, Any] = {
+    "external": {"mode": "external", "external": {"existingSecret": "store"}},
+    "dev": {"mode": "dev"},
+    "own": {"mode": "dev", "dev": {"existingSecret": "store"}},
+}
+MAILS: dict[str, Any] = {"external": {"mode": "external", "host": "smtp.example"}, "dev": {"mode": "dev"}, "none": {"mode": "none"}}
+MORE: dict[str, Any] = {
+    "plain": {},
+    "bare": {"controller": {"enabled": False}, "networkPolicy": {"enabled": False}, "monitoring": {"podMonitors": False}},
+    "narrow": {
+        "networkPolicy": {
+            "gatewayFrom": [{"podSelector": {"matchLabels": {"app": "web"}}}],
+            "metricsFrom": [{"namespaceSelector": {}}],
+        },
+        "database": {"existingSecret": "database"},
+        "gateway": {"apiKeys": {"existingSecret": "keys"}},
+        "controller": {"replicas": 1, "managementUrl": {"existingSecret": "management"}},
+    },
+}
+
+
+@pytest.mark.parametrize(("broker", "store", "mail", "more"), list(product(BROKERS, STORES, MAILS, MORE)))
+def test_they_go_together(broker: str, store: str, mail: str, more: str) -> None:
+    given: dict[str, Any] = {"rabbitmq": BROKERS[broker], "redis": STORES[store], "mail": MAILS[mail]}
+    given = merged({"gateway": {"apiKeys": {"open": broker != "dev" and more != "narrow"}}}, merged(given, MORE[more]))
+    release = Release.of(given)
+    assert [f"{check.__name__}: {complaint}" for check in ALL for complaint in check(release)] == []
+    assert [f"{known_as(one)}: {what}" for one in release.objects for what in complaints(one, NEWEST)] == []

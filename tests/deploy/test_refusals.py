@@ -1,0 +1,90 @@
+"""What cannot work is refused before anything is made, in words that name the value and say what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from jobs.settings import PREFIX
+from tests.deploy.checks.environment import programs
+from tests.deploy.files import variables
+from tests.deploy.release import Release
+from tests.deploy.render import combinations, refused
+
+REFUSED: list[tuple[dict[str, Any], tuple[str, ...]]] = [
+    ({"rabbitmq": {"mode": "external"}}, ("rabbitmq.external.existingSecret", "rabbitmq.mode")),
+    ({"redis": {"mode": "external"}}, ("redis.external.existingSecret", "redis.mode")),
+    ({"mail": {"mode": "external"}}, ("mail.host",)),
+    ({"rabbitmq": {"mode": "operator"}}, ("gateway.apiKeys",)),
+    (
+        {"gateway": {"apiKeys": {"open": True, "existingSecret": "keys"}}},
+        ("gateway.apiKeys.open", "gateway.apiKeys.existingSecret"),
+    ),
+    ({"gateway": {"autoscaling": {"enabled": True, "minReplicas": 5, "maxReplicas": 4}}}, ("minReplicas", "maxReplicas")),
+    ({"gateway": {"ingress": {"enabled": True}}}, ("gateway.ingress.hosts",)),
+    ({"gateway": {"httpRoute": {"enabled": True}}}, ("gateway.httpRoute.parentRefs",)),
+    ({"gateway": {"service": {"nodePort": 30080}}}, ("gateway.service.nodePort",)),
+    ({"consumers": {"settlement": {"queues": ["points", "settlement"]}}}, ("points", "consumers.")),
+    ({"consumers": {"settlement": {"min": 5, "max": 4}}}, ("consumers.settlement.min",)),
+    ({"consumers": {"settlement": {"prefetch": 8}}}, ("consumers.settlement.prefetch",)),
+    ({"consumers": {"settlement": {"policy": {"max_replicas": 4}}}}, ("consumers.settlement.policy.max_replicas",)),
+    (
+        {"controller": {"enabled": False}, "consumers": {"settlement": {"min": 0}}},
+        ("consumers.settlement.min", "controller.enabled"),
+    ),
+    ({"consumers": {"settlement": {"env": [{"name": "HEADRACE_QUEUES", "value": "email"}]}}}, ("settlement", "HEADRACE_QUEUES")),
+    ({"gateway": {"settings": {"NO_SUCH": 1}}}, ("NO_SUCH",)),
+    ({"controller": {"settings": {"NO_SUCH": 1}}}, ("NO_SUCH",)),
+    ({"commonLabels": {"app.kubernetes.io/component": "mine"}}, ("app.kubernetes.io/component",)),
+    ({"commonLabels": {"team": "no label"}}, ("team",)),
+    ({"nameOverride": "Not_A_Name"}, ("nameOverride",)),
+    ({"nameOverride": "x" * 64}, ("nameOverride",)),
+    ({"fullnameOverride": "Not_A_Name"}, ("fullnameOverride",)),
+    ({"controller": {"traceUrl": "http://tempo.example/"}}, ("controller.traceUrl", "{trace_id}")),
+    ({"controller": {"alertUrl": "http://user:word@alerts.example"}}, ("controller.alertUrl",)),
+    ({"controller": {"prometheusUrl": "http://user:word@prometheus.example"}}, ("controller.prometheusUrl",)),
+]
+
+
+@pytest.mark.parametrize(("values", "words"), REFUSED, ids=lambda one: one[0] if isinstance(one, tuple) else "")
+def test_it_says_what_to_mend(values: dict[str, Any], words: tuple[str, ...]) -> None:
+    said = refused(values)
+    assert said
+    assert [word for word in words if word not in said] == []
+    assert "nil pointer" not in said
+
+
+def test_all_complaints_come_at_once() -> None:
+    said = refused({"rabbitmq": {"mode": "external"}, "redis": {"mode": "external"}, "mail": {"mode": "external"}})
+    assert all(word in said for word in ("rabbitmq.external", "redis.external", "mail.host"))
+
+
+PLACES = {"service": "gateway", "consumer": "consumerDefaults", "autoscaler": "controller"}
+# How logs look, and how often a queue is copied: the chart has a default, and whoever says otherwise breaks nothing.
+FREE = {"LOG_FORMAT", "REPLICATION_FACTOR"}
+
+
+def _decided() -> list[tuple[str, str]]:
+    """Each setting that the chart makes of values with names of their own, and the two places where it could be said once more."""
+    found: set[tuple[str, str]] = {("LEASE", "controller"), ("LEASE", "")}  # a consumer's LEASE is another thing
+    for release in (Release.of(path) for path in combinations()):
+        for _, container, which in programs(release):
+            names = {name.removeprefix(PREFIX) for name in variables(release, container) if name.startswith(PREFIX)}
+            found |= {(name, place) for name in names - FREE - _said(release) for place in (PLACES[which], "")}
+    return sorted(found)
+
+
+def _said(release: Release) -> set[str]:
+    """What the combination itself says in `settings`, here or there."""
+    values, entries = release.values, release.values["consumers"].values()
+    places = [values, *(values[place] for place in PLACES.values()), *(entry or {} for entry in entries)]
+    return {name for place in places for name in place.get("settings") or {}}
+
+
+@pytest.mark.parametrize(("name", "place"), _decided(), ids=lambda one: one or "all")
+def test_what_the_chart_decides_is_not_said_twice(name: str, place: str) -> None:
+    """In `settings` too it would hold for the program, and not for what the chart makes around it: grace periods, ports, rights."""
+    values: dict[str, Any] = {"settings": {name: "7"}}
+    said = refused({place: values} if place else values)
+    assert name in said, f"{place}.settings.{name} goes before the value that the chart has for it"
