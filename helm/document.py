@@ -104,7 +104,7 @@ def _section(values: Iterable[Value]) -> Json:
 
 
 def _property(value: Value) -> Json:
-    said = {"description": value.description} if value.description else {}
+    said = {"description": value.description or f"Values of {value.key}."}
     if value.inner:
         return said | _section(value.inner)
     if "$ref" in value.schema:  # what stands beside a $ref is not read

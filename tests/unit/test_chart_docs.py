@@ -63,6 +63,7 @@ def test_a_comment_describes_and_a_mark_adds_and_a_mapping_without_one_is_closed
     properties = made["properties"]
     assert properties["name"] == {"description": "What it is called.", "type": "string"}
     assert properties["part"] == {
+        "description": "Values of part.",
         "type": "object",
         "additionalProperties": False,
         "properties": {
