@@ -232,7 +232,7 @@ HEALTH: Final = (
         "Broker can be used",
         "short",
         [(f"min by (container) (headrace_broker_up{_USERS})", "{{container}}")],
-        "1 while all can, 0 while one cannot: its /readyz says why.",
+        "1 while all can, 0 while one cannot: its /readyz says why. One that starts cannot yet.",
     ),
     Panel(
         "Outcome store answers",
