@@ -14,8 +14,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
+from pydantic_settings import BaseSettings
 
 from autoscaler.model import Policy
+from autoscaler.settings import ControllerSettings
+from consumer.handlers.database import DatabaseSettings
+from consumer.handlers.email import MailSettings
+from consumer.settings import ConsumerSettings
+from jobs.settings import PREFIX
+from service.settings import GatewaySettings
 
 CHART: Final = Path(__file__).parent / "headrace"
 BEGIN, END = "<!-- values: made by `make chart-docs` -->", "<!-- end of values -->"
@@ -50,7 +57,15 @@ def schema(values: Iterable[Value]) -> Json:
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Values of Headrace",
         **whole,
-        "definitions": {"name": _NAME, "resources": _RESOURCES, "policy": _policy(), "consumer": consumer},
+        "definitions": {
+            "name": _NAME,
+            "resources": _RESOURCES,
+            "policy": _policy(),
+            "gatewaySetting": _names(GatewaySettings),
+            "controllerSetting": _names(ControllerSettings),
+            "consumerSetting": _names(ConsumerSettings, MailSettings, DatabaseSettings, prefix=PREFIX),
+            "consumer": consumer,
+        },
     }
 
 
@@ -116,6 +131,11 @@ def _policy() -> Json:
     """The fields of a scaling policy; the program checks their bounds."""
     kinds: dict[str, Json] = {"int": {"type": "integer"}, "float": {"type": "number"}}
     return _closed({field.name: kinds.get(str(field.type), _FLOORS) for field in dataclasses.fields(Policy)})
+
+
+def _names(*settings: type[BaseSettings], prefix: str = "") -> Json:
+    """What the chart's settings may be called."""
+    return {"enum": sorted({f"{prefix}{name.upper()}" for one in settings for name in one.model_fields})}
 
 
 def _closed(properties: Json, **more: object) -> Json:

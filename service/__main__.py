@@ -83,6 +83,7 @@ def main() -> int:
         date_header=False,
         timeout_graceful_shutdown=int(settings.drain_seconds),
         backlog=2048,
+        timeout_keep_alive=settings.keep_alive_seconds,
     )
     _Server(config, gateway, settings.linger_seconds).run()
     return 0

@@ -30,11 +30,18 @@ class GatewaySettings(Settings):
         description="How long an answer waits for the `queued` record, so that `Location` can be followed at once.",
     )
     replay_rate: float = Field(100.0, gt=0, description="Dead letters that one bulk replay sends in a second.")
+    keep_alive_seconds: int = Field(
+        75,
+        ge=1,
+        le=3600,
+        description="How long a connection without a request is kept: longer than the load balancer before it keeps one (60 in "
+        "most), since a request that is sent while its connection is closed is lost.",
+    )
     linger_seconds: float = Field(
         0.0,
         ge=0,
         le=300,
-        description="How long requests are still taken after SIGTERM, each connection being told to close with its answer: as long as "
-        "a load balancer may go on to send them here. Readiness fails at once.",
+        description="How long requests are still taken after SIGTERM, each connection being told to close with its answer: as long "
+        "as a load balancer may go on to send them here. Readiness fails at once.",
     )
     drain_seconds: float = Field(25.0, ge=0, le=3600, description="How long running requests may take to finish after SIGTERM.")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -80,9 +81,9 @@ class Release:
 
     @classmethod
     def of(cls, *values: Values, **options: Any) -> Release:
-        whole: Object = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+        whole = _file(CHART / "values.yaml")
         for one in values:
-            whole = merged(whole, one if isinstance(one, dict) else yaml.safe_load(one.read_text(encoding="utf-8")) or {})
+            whole = merged(whole, _file(one) if isinstance(one, Path) else one)
         return cls(render(*values, **options), whole, options.get("namespace", "jobs"))
 
     def kinds(self, *kinds: str) -> list[Object]:
@@ -111,6 +112,11 @@ class Release:
     def named_in_values(self, name: str) -> bool:
         """Whether the name is the user's: it stands in the values."""
         return any(value == name for _, value in leaves(self.values))
+
+
+@cache
+def _file(path: Path) -> Object:
+    return dict(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
 
 
 def known_as(one: Object) -> str:

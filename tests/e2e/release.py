@@ -10,6 +10,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -103,9 +104,11 @@ class Release:
         return items
 
     def leader(self) -> str:
-        """The pod that has the lead, or ""."""
-        holder = self.get("lease", f"{self.prefix}-controller").get("spec", {}).get("holderIdentity") or ""
-        return str(holder).partition("_")[0]
+        """The pod that has the lead, or "": a holder that has not renewed for a while is none, as when it was killed."""
+        spec = self.get("lease", f"{self.prefix}-controller").get("spec", {})
+        renewed = datetime.fromisoformat(spec.get("renewTime", "1970-01-01T00:00:00Z").replace("Z", "+00:00"))
+        fresh = datetime.now(UTC) - renewed < timedelta(seconds=5)
+        return str(spec.get("holderIdentity") or "").partition("_")[0] if fresh else ""
 
     def secret(self, name: str, key: str) -> str:
         return base64.b64decode(self.get("secret", name)["data"][key]).decode()

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -48,6 +49,16 @@ class Cluster:
         if self._script is None:
             pytest.skip("the components of the cluster of $KUBECONFIG are not ours to stop")
         _run(self._script, action, name, *arguments)
+
+    def kill(self, pod: dict[str, Any]) -> bool:
+        """SIGKILL the processes of a pod, whose containers the kubelet then starts again. False where that is another machine."""
+        uid = pod["metadata"]["uid"].replace("-", "[-_]")
+        found = [path for path in Path("/proc").glob("[0-9]*/cgroup") if re.search(f"pod{uid}", _text(path))]
+        victims = [int(path.parent.name) for path in found if "pause" not in _text(path.with_name("comm"))]
+        for victim in victims if self.local else ():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(victim, signal.SIGKILL)
+        return bool(victims) and self.local
 
     def load(self, image: str) -> None:
         """Have the cluster know an image of this machine's Docker engine."""
@@ -120,6 +131,14 @@ def namespace(cluster: Cluster) -> Iterator[Namespace]:
     made = Namespace(cluster)
     yield made
     made.end()
+
+
+def _text(path: Path) -> str:
+    """Empty for a process that has just ended."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def built() -> Path | None:

@@ -1,11 +1,8 @@
+{{/* The longest name is of a consumer's Deployment: this, `-consumer-` and 22 characters; and a name has 63. */}}
 {{- define "headrace.fullname" -}}
-{{- if .Values.fullnameOverride }}{{ .Values.fullnameOverride | trimSuffix "-" }}
-{{- else }}
 {{- $name := default .Chart.Name .Values.nameOverride }}
-{{- if contains $name .Release.Name }}{{ .Release.Name | trunc 40 | trimSuffix "-" }}
-{{- else }}{{ printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" }}
-{{- end }}
-{{- end }}
+{{- $release := .Release.Name | replace "." "-" }}
+{{- .Values.fullnameOverride | default (contains $name $release | ternary $release (printf "%s-%s" $release $name)) | trunc 30 | trimSuffix "-" }}
 {{- end }}
 
 {{/* Every pod of this release. */}}
@@ -26,7 +23,7 @@ headrace/consumer: {{ . }}
 {{- define "headrace.labels" -}}
 {{- $root := index . 0 -}}
 {{ include "headrace.stableLabels" . }}
-app.kubernetes.io/version: {{ $root.Values.image.tag | default $root.Chart.AppVersion | trunc 63 | quote }}
+app.kubernetes.io/version: {{ $root.Values.image.tag | default $root.Chart.AppVersion | trunc 63 | trimAll "._-" | quote }}
 helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" }}
 {{- end }}
 

@@ -97,10 +97,15 @@ def commands_are_the_projects(release: Release) -> Iterator[str]:
             match [*container.get("command", []), *container.get("args", [])]:
                 case ["python", "-m", module, *_] if find_spec(module) is None:
                     yield f"{workload}: there is no module {module}"
-                case ["headrace", name, *words]:
-                    said = CliRunner().invoke(app, [name, *words, "--help"])  # which runs nothing, and reads the options first
-                    if said.exit_code:
-                        yield f"{workload}: headrace {name}: {said.output.strip()}"
+                case ["headrace", *words]:
+                    yield from (f"{workload}: headrace {words[0]}: {wrong}" for wrong in _misunderstood(tuple(words)))
+
+
+@cache
+def _misunderstood(words: tuple[str, ...]) -> tuple[str, ...]:
+    """What the command line has against these words. With --help it runs nothing, and reads the other options first."""
+    said = CliRunner().invoke(app, [*words, "--help"])
+    return (said.output.strip(),) if said.exit_code else ()
 
 
 def settings_exist(release: Release) -> Iterator[str]:

@@ -13,6 +13,8 @@ from contracts.load import Load
 
 from consumer import Context, handler, resource
 
+_FILE = Path(os.environ["HEADRACE_OUTCOMES_FILE"])
+
 
 class Effects:
     """Where effects are left."""
@@ -34,7 +36,7 @@ class Effects:
 
 @resource
 async def open_effects() -> AsyncIterator[Effects]:
-    url = Path(os.environ["HEADRACE_OUTCOMES_FILE"]).read_text(encoding="utf-8").strip()
+    url = _FILE.read_text(encoding="utf-8").strip()  # noqa: ASYNC240 - once, at the start
     client = aioredis.from_url(url, socket_timeout=5.0)
     yield Effects(client)
     await client.aclose()
