@@ -18,10 +18,6 @@ from pydantic_settings import BaseSettings
 
 from autoscaler.model import Policy
 from autoscaler.settings import ControllerSettings
-from consumer.handlers.database import DatabaseSettings
-from consumer.handlers.email import MailSettings
-from consumer.settings import ConsumerSettings
-from jobs.settings import PREFIX
 from service.settings import GatewaySettings
 
 CHART: Final = Path(__file__).parent / "headrace"
@@ -63,7 +59,6 @@ def schema(values: Iterable[Value]) -> Json:
             "policy": _policy(),
             "gatewaySetting": _names(GatewaySettings),
             "controllerSetting": _names(ControllerSettings),
-            "consumerSetting": _names(ConsumerSettings, MailSettings, DatabaseSettings, prefix=PREFIX),
             "consumer": consumer,
         },
     }
@@ -133,9 +128,9 @@ def _policy() -> Json:
     return _closed({field.name: kinds.get(str(field.type), _FLOORS) for field in dataclasses.fields(Policy)})
 
 
-def _names(*settings: type[BaseSettings], prefix: str = "") -> Json:
-    """What the chart's settings may be called."""
-    return {"enum": sorted({f"{prefix}{name.upper()}" for one in settings for name in one.model_fields})}
+def _names(settings: type[BaseSettings]) -> Json:
+    """What they may be called."""
+    return {"enum": sorted(name.upper() for name in settings.model_fields)}
 
 
 def _closed(properties: Json, **more: object) -> Json:

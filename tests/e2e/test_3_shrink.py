@@ -6,7 +6,7 @@ from tests.e2e.release import Release, until
 
 
 def test_the_idlest_go_first_and_no_running_job_is_disturbed(release: Release) -> None:
-    """Six short jobs and two of 25 s want four pods. Those that shrink away are not the ones with the long jobs, which drain in 8 s."""
+    """Six short jobs and two of 25 s want four pods. Those that shrink away are not the ones with the long jobs."""
     told = release.submit("load.long", "idlest", 6, seconds=6)
     assert told["accepted"] == 6
     told = release.submit("load.long", "idlest", 2, first=6, seconds=25)
