@@ -7,10 +7,10 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /app
 RUN python -m venv --without-pip .venv
 COPY requirements.lock ./
-RUN python -m pip --python .venv/bin/python install --no-deps --no-compile --require-hashes --requirement requirements.lock
 # The Kubernetes client has a class and a page of methods for each kind of object, twice. The controller asks for JSON by path and
 # needs none of them: 110 of its 126 MB. What is left loads them only when they are named.
-RUN find .venv/lib/python3.*/site-packages/kubernetes \( -path '*/client/models/*.py' -o -path '*/client/api/*.py' \) \
+RUN python -m pip --python .venv/bin/python install --no-deps --no-compile --require-hashes --requirement requirements.lock \
+    && find .venv/lib/python3.*/site-packages/kubernetes \( -path '*/client/models/*.py' -o -path '*/client/api/*.py' \) \
       -not -name __init__.py -delete
 COPY pyproject.toml README.md ./
 COPY contracts contracts
@@ -30,12 +30,6 @@ RUN python -m pip --python .venv/bin/python install --no-deps --no-compile --no-
 RUN .venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /app && chmod -R a+rX /app
 
 FROM ${BASE_IMAGE}
-ARG VERSION=0.1.0
-ARG REVISION=unknown
-LABEL org.opencontainers.image.title="headrace" \
-      org.opencontainers.image.description="Gateway, consumers and controller of an autoscaling asynchronous service" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
 # The base's own pip is of no use without a writable root, and every scanner reports it.
 RUN rm -rf /usr/local/lib/python3.*/site-packages/pip* /usr/local/lib/python3.*/ensurepip /usr/local/bin/pip* \
       /usr/lib/python3/dist-packages/pip* /usr/lib/python3.*/ensurepip /usr/bin/pip*
@@ -48,3 +42,10 @@ HEALTHCHECK NONE
 EXPOSE 8080 8081 8082
 # Each program has signal handlers of its own and starts no other process: it needs no init before it.
 CMD ["python", "-m", "service"]
+# Last, since they change with each commit.
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="headrace" \
+      org.opencontainers.image.description="Gateway, consumers and controller of an autoscaling asynchronous service" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"

@@ -41,12 +41,13 @@ test: $(VENV)/dev.stamp ## all tests whose servers are here; HEADRACE_TEST_REQUI
 e2e: $(VENV)/dev.stamp ## the tests on a Kubernetes cluster (KUBECONFIG, or the one beside this folder) and of the image (Docker)
 	$(BIN)/python -m pytest tests/cluster tests/e2e
 
-check: $(VENV)/dev.stamp ## lint, types, directions of dependency, shell scripts, alert rules
+check: $(VENV)/dev.stamp ## lint, types, directions of dependency, shell scripts, the Dockerfile, alert rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/shellcheck .ci/run k8s/*.sh
+	$(BIN)/hadolint Dockerfile
 	$(if $(shell command -v promtool),promtool check rules telemetry/rules/headrace.yaml && promtool test rules telemetry/rules/tests.yaml,@echo "promtool is not here: the alert rules are not checked")
 
 lint-chart: $(VENV)/dev.stamp $(VENV)/checkov.stamp ## what helm lint and checkov say of the chart
