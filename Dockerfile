@@ -25,9 +25,11 @@ RUN python -m pip --python .venv/bin/python install --no-deps --no-compile --no-
     && rm -rf ./*.egg-info build pyproject.toml README.md requirements.lock .venv/include \
       .venv/lib/python3.*/site-packages/setuptools* .venv/lib/python3.*/site-packages/distutils-precedence.pth \
     && find .venv/bin -type f -not -name headrace -delete
-# Nobody writes here, so no start need ask whether a source is newer than its bytecode. Everybody may read, also where the files
-# came from somebody whose umask lets nobody.
-RUN .venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /app && chmod -R a+rX /app
+# Nobody writes here, so no start need ask whether a package's source is newer than its bytecode. Of our own it asks: an image made
+# from this one may have another handler in the place of one. Everybody may read, also where files came with a umask that lets nobody.
+RUN .venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash .venv \
+    && .venv/bin/python -m compileall -q -j 0 --invalidation-mode checked-hash -x '^\./\.venv/' . \
+    && chmod -R a+rX /app
 
 FROM ${BASE_IMAGE}
 # The base's own pip is of no use without a writable root, and every scanner reports it.

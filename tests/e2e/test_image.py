@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -135,6 +136,16 @@ def test_nothing_is_inside_that_does_not_run(image: str) -> None:
         assert f"No module named {module}" in _run(image, "sh", "-c", f"{base} -m {module} 2>&1 || true")
     assert not _run(image, "sh", "-c", "find /app ! -readable -o ! -perm -o=r ! -type l").split(), "anybody may read all of it"
     assert not _run(image, "sh", "-c", "find /app -writable ! -type l").split()
+
+
+def test_an_image_made_from_it_may_have_other_handlers(image: str, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text(f"FROM {image}\nCOPY points.py consumer/handlers/points.py\n")
+    (tmp_path / "points.py").write_text("print('another one')\n")
+    docker.build(f"{_TAG}-team", context=tmp_path)
+    try:
+        assert _run(f"{_TAG}-team", "python", "-c", "import consumer.handlers.points") == "another one\n"
+    finally:
+        docker.run("image", "rm", f"{_TAG}-team")
 
 
 def test_it_adds_little_to_its_base(image: str) -> None:
