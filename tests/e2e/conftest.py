@@ -25,17 +25,25 @@ def images(cluster: Cluster) -> Json:
     """Values that name the images: ours with the test's handlers as tags `a` and `b`, and the brokers that the cluster has."""
     if not shutil.which("helm"):
         missing("kubernetes", "helm is not on PATH")
-    base = os.environ.get("HEADRACE_BASE_IMAGE", "headrace.local/python" if cluster.local else "docker.io/library/python:3.13-slim")
+    base = base_image(cluster)
     _build(f"{REPOSITORY}:base", ROOT, BASE_IMAGE=base)
     for tag in ("a", "b"):
         _build(f"{REPOSITORY}:{tag}", _TEAM, BASE_IMAGE=f"{REPOSITORY}:base")
         cluster.load(f"{REPOSITORY}:{tag}")
     values: Json = {"image": {"repository": REPOSITORY, "tag": "a", "pullPolicy": "IfNotPresent"}}
     if cluster.local:
+        cluster.load(base)
+    if cluster.local:
         for name in ("rabbitmq", "redis"):
             cluster.load(f"headrace.local/{name}")
             values[name] = {"dev": {"image": f"headrace.local/{name}:latest", "imagePullPolicy": "Never"}}
     return values
+
+
+def base_image(cluster: Cluster) -> str:
+    """What ours is built on, with its tag."""
+    default = "headrace.local/python:latest" if cluster.local else "docker.io/library/python:3.13-slim"
+    return os.environ.get("HEADRACE_BASE_IMAGE", default)
 
 
 def _build(tag: str, context: Path, **arguments: str) -> None:

@@ -71,7 +71,7 @@ class Release:
             raise HelmError(done.stderr)
         return done.stdout
 
-    def install(self, *values: Json, timeout: str = "120s") -> str:
+    def install(self, *values: Json, timeout: str = "120s", base: Json = VALUES) -> str:
         """Install and wait until all is ready; the notes."""
         return self.helm(
             "install", self.name, str(CHART), "--wait", "--timeout", timeout, values=[merged(VALUES, self.images, *values)]
