@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -66,15 +67,14 @@ class Container:
     def logs(self) -> str:
         return docker.run("logs", self._id, both=True)
 
-    def end(self) -> None:
+    def close(self) -> None:
         docker.run("rm", "--force", "--volumes", self._id)
 
 
 @pytest.fixture(params=sorted(_PROGRAMS))
 def program(image: str, request: pytest.FixtureRequest) -> Iterator[tuple[Container, int]]:
-    container = Container(image, "python", "-m", request.param)
-    yield container, _PROGRAMS[request.param]
-    container.end()
+    with closing(Container(image, "python", "-m", request.param)) as container:
+        yield container, _PROGRAMS[request.param]
 
 
 def test_each_program_starts_restricted_and_ends_at_sigterm_as_the_first_process(program: tuple[Container, int]) -> None:
@@ -88,13 +88,13 @@ def test_each_program_starts_restricted_and_ends_at_sigterm_as_the_first_process
 
 def test_a_drain_finishes_the_request_that_is_under_way(image: str) -> None:
     container = Container(image, "python", "-c", _SLOW_REQUEST)
-    deadline = time.monotonic() + 30
-    while "half sent" not in container.logs():
-        assert time.monotonic() < deadline, container.logs()
-        time.sleep(0.1)
-    assert container.stop() == 0, container.logs()
-    assert "answered 202" in container.logs()
-    container.end()
+    with closing(container):
+        deadline = time.monotonic() + 30
+        while "half sent" not in container.logs():
+            assert time.monotonic() < deadline, container.logs()
+            time.sleep(0.1)
+        assert container.stop() == 0, container.logs()
+        assert "answered 202" in container.logs()
 
 
 # The gateway as the first process, and a client in a process beside it, which sends half of a job, and the rest after SIGTERM.
