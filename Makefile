@@ -13,7 +13,7 @@ REVISION := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)$(shell git d
 # The oldest Helm 3 that the chart supports, and the newest.
 HELM3 := v3.17.4 v3.22.0
 
-.PHONY: help demo up test e2e check lint-chart chart-tools chart-docs manifests image sbom kind-up kind-down format bench-smoke bench-backlog bench-controller bench-cluster-step lock clean
+.PHONY: help demo up test e2e check chart-tools chart-docs manifests image sbom kind-up kind-down format bench-smoke bench-backlog bench-controller bench-cluster-step lock clean
 
 help: ## list these commands
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/; s/\$$\$$/$$/g' | expand -t 20
@@ -41,7 +41,7 @@ test: $(VENV)/dev.stamp ## all tests whose servers are here; HEADRACE_TEST_REQUI
 e2e: $(VENV)/dev.stamp ## the tests on a Kubernetes cluster (KUBECONFIG, or the one beside this folder) and of the image (Docker)
 	$(BIN)/python -m pytest tests/cluster tests/e2e
 
-check: $(VENV)/dev.stamp ## lint, types, directions of dependency, shell scripts, the Dockerfile, alert rules
+check: $(VENV)/dev.stamp $(VENV)/checkov.stamp ## lint, types, directions of dependency, shell scripts, Dockerfile, alert rules, the chart
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -49,9 +49,7 @@ check: $(VENV)/dev.stamp ## lint, types, directions of dependency, shell scripts
 	$(BIN)/shellcheck .ci/run k8s/*.sh
 	$(BIN)/hadolint Dockerfile
 	$(if $(shell command -v promtool),promtool check rules telemetry/rules/headrace.yaml && promtool test rules telemetry/rules/tests.yaml,@echo "promtool is not here: the alert rules are not checked")
-
-lint-chart: $(VENV)/dev.stamp $(VENV)/checkov.stamp ## what helm lint and checkov say of the chart
-	HEADRACE_TEST_REQUIRE=helm,checkov $(BIN)/python -m pytest tests/deploy/test_lint.py
+	$(BIN)/python -m pytest -q tests/deploy/test_lint.py
 
 chart-tools: $(VENV)/checkov.stamp $(VENV)/helms.stamp ## what the chart's tests need besides Helm 4: checkov, and with Go two Helms 3
 

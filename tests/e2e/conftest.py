@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
-from tests.e2e.release import ROOT, Json, Release, folder_of
+from tests.e2e.release import ROOT, Json, Release, folder_of, until
 from tests.servers import missing
 from tests.servers.kubernetes import Cluster
 
@@ -72,6 +73,31 @@ def release(cluster: Cluster, images: Json, request: pytest.FixtureRequest) -> I
     made.start_client()
     yield made
     made.end()
+
+
+class LateKey(NamedTuple):
+    """A key that was added to the Secret while the gateways ran, whose uids these were."""
+
+    key: str
+    gateways: set[str]
+
+
+@pytest.fixture(scope="session")
+def late_key(release: Release) -> LateKey:
+    gateways = {pod["metadata"]["uid"] for pod in release.pods("gateway")}
+    make = ("headrace", "key", "new", "--name=late", "--scopes=read", "--json")
+    made = json.loads(release.kubectl("exec", "client", "--container=client", "--", *make))
+    patch = {"stringData": {"late": made["line"] + "\n"}}
+    release.kubectl("patch", "secret", f"{release.prefix}-api-keys", "--patch", json.dumps(patch))
+    return LateKey(made["key"], gateways)
+
+
+@pytest.fixture(scope="session")
+def raised(release: Release) -> Json:
+    """The first alert about slow handlers, which this brings about."""
+    until(release.leader, bool, 60, "a leader")
+    assert release.submit("load.long", "slow", 6, seconds=7)["accepted"] == 6
+    return until(lambda: release.alerts("HeadraceLatency", "long"), bool, 90, "the alert")[0]
 
 
 _SHARED = pytest.StashKey[Release]()

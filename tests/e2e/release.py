@@ -74,7 +74,7 @@ class Release:
     def install(self, *values: Json, timeout: str = "120s", base: Json = VALUES) -> str:
         """Install and wait until all is ready; the notes."""
         return self.helm(
-            "install", self.name, str(CHART), "--wait", "--timeout", timeout, values=[merged(VALUES, self.images, *values)]
+            "install", self.name, str(CHART), "--wait", "--timeout", timeout, values=[merged(base, self.images, *values)]
         )
 
     def upgrade(self, *values: Json) -> str:
@@ -194,12 +194,13 @@ class Release:
         items: list[Json] = self.ask(f"/v1/scaling/{queue}?limit=2000")["items"]
         return items
 
-    def alerts(self) -> list[Json]:
-        """All that was posted to the receiver, one after another."""
+    def alerts(self, name: str, queue: str) -> list[Json]:
+        """Those that were posted to the receiver, one after another."""
         text = self.kubectl(
             "exec", _CLIENT, "--container", "receiver", "--", "sh", "-c", "cat /tmp/alerts.jsonl 2>/dev/null || true"
         )
-        return [alert for line in text.splitlines() for alert in json.loads(line)]
+        alerts = [alert for line in text.splitlines() for alert in json.loads(line)]
+        return [one for one in alerts if (one["labels"]["alertname"], one["labels"]["queue"]) == (name, queue)]
 
     @property
     def url(self) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import time
 
 import pytest
 
+from tests.e2e.conftest import LateKey
 from tests.e2e.release import Release, until
 from tests.servers import free_port
 
@@ -56,22 +56,9 @@ def test_without_a_key_nobody_is_let_in(release: Release) -> None:
     assert said.split() == ["401", "application/problem+json"]
 
 
-def test_a_key_that_is_added_is_valid_without_a_restart(release: Release) -> None:
-    """The kubelet renews a mounted Secret within its sync period, a minute and something by default."""
-    pods = {pod["metadata"]["uid"] for pod in release.pods("gateway")}
-    made = release.kubectl(
-        "exec", "client", "--container=client", "--", "headrace", "key", "new", "--name=late", "--scopes=read", "--json"
-    )
-    key, line = re.search(r'"key":\s*"([^"]+)"', made), re.search(r'"line":\s*"([^"]+)"', made)
-    assert key
-    assert line
-    patch = f'{{"stringData": {{"late": "{line[1]}\\n"}}}}'
-    release.kubectl("patch", "secret", f"{release.prefix}-api-keys", "--patch", patch)
-    ask = ("exec", "client", "--container=client", "--", "env", f"HEADRACE_API_KEY={key[1]}", "headrace", "dead", "list", "--json")
-    began = time.monotonic()
-    until(lambda: release.kubectl(*ask, f"--url={release.url}"), lambda said: '"items"' in said, 150, "the new key's first answer")
-    print(f"valid after {time.monotonic() - began:.0f} s")
-    assert {pod["metadata"]["uid"] for pod in release.pods("gateway")} == pods
+def test_a_key_is_added_while_all_runs(late_key: LateKey) -> None:
+    """Whether it is let in is looked at later: the kubelet renews a mounted Secret within a minute or so."""
+    assert late_key.key.startswith("hr_")
 
 
 @pytest.mark.parametrize("component", ["gateway", "consumer", "controller"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from tests.e2e.conftest import LateKey
 from tests.e2e.release import Release, until
 
 JOBS = 20_000
@@ -36,6 +37,23 @@ def test_from_zero_and_to_zero(release: Release) -> None:
     assert release.submit("load.long", "zero", 3, seconds=1)["accepted"] == 3
     until(lambda: release.effects("zero"), lambda seen: seen["effects"] == 3, 60, "three effects")
     until(lambda: release.replicas("long"), lambda n: n == 0, 90, "back to zero")
+
+
+def test_the_key_that_was_added_is_valid_without_a_restart(release: Release, late_key: LateKey) -> None:
+    ask = (
+        "exec",
+        "client",
+        "--container=client",
+        "--",
+        "env",
+        f"HEADRACE_API_KEY={late_key.key}",
+        "headrace",
+        "dead",
+        "list",
+        "--json",
+    )
+    until(lambda: release.kubectl(*ask, f"--url={release.url}"), lambda said: '"items"' in said, 150, "the new key's first answer")
+    assert {pod["metadata"]["uid"] for pod in release.pods("gateway")} == late_key.gateways
 
 
 def _unix(text: str) -> float:

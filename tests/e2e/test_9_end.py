@@ -1,10 +1,16 @@
-"""Back to the first revision, and gone."""
+"""What was begun ends; back to the first revision; and gone."""
 
 from __future__ import annotations
 
 import json
 
-from tests.e2e.release import Release, until
+from tests.e2e.release import Json, Release, until
+
+
+def test_the_alert_resolves(release: Release, raised: Json) -> None:
+    """A latency is of the last 30 s, and an alert that was away for 60 s is over."""
+    assert raised
+    until(lambda: [one for one in release.alerts("HeadraceLatency", "long") if "endsAt" in one], bool, 180, "its end")
 
 
 def test_a_rollback_brings_the_first_revision_back(release: Release) -> None:
