@@ -4,13 +4,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# BUILD_FLAGS=--network=host, for instance, where a registry is reached by a proxy on this machine.
+DOCKER ?= docker
+IMAGE ?= headrace:dev
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+REVISION := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)$(shell git diff --quiet HEAD 2>/dev/null || echo -changed)
+
 # The oldest Helm 3 that the chart supports, and the newest.
 HELM3 := v3.17.4 v3.22.0
 
-.PHONY: help demo up test e2e check chart-tools format bench-smoke bench-backlog bench-controller bench-cluster-step lock clean
+.PHONY: help demo up test e2e check chart-tools chart-docs manifests image sbom kind-up kind-down format bench-smoke bench-backlog bench-controller bench-cluster-step lock clean
 
 help: ## list these commands
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/; s/\$$\$$/$$/g' | expand -t 20
 
 # The locks are whole, so pip resolves nothing: asked for `coverage[toml]`, it would meet tomorrow's release without a hash.
 $(VENV)/run.stamp: requirements.lock pyproject.toml
@@ -32,15 +38,16 @@ up: $(VENV)/run.stamp ## run the embedded system until Ctrl-C
 test: $(VENV)/dev.stamp ## all tests whose servers are here; HEADRACE_TEST_REQUIRE=postgres makes a skip a failure
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --ignore=tests/cluster --ignore=tests/e2e
 
-e2e: $(VENV)/dev.stamp ## the tests on a Kubernetes cluster: KUBECONFIG's, or the one beside this folder
+e2e: $(VENV)/dev.stamp ## the tests on a Kubernetes cluster (KUBECONFIG, or the one beside this folder) and of the image (Docker)
 	$(BIN)/python -m pytest --durations=15 tests/cluster tests/e2e
 
-check: $(VENV)/dev.stamp $(VENV)/checkov.stamp ## lint, types, directions of dependency, shell scripts, alert rules, the chart
+check: $(VENV)/dev.stamp $(VENV)/checkov.stamp ## lint, types, directions of dependency, shell scripts, Dockerfile, alert rules, the chart
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/shellcheck .ci/run
+	$(BIN)/shellcheck .ci/run k8s/*.sh
+	$(BIN)/hadolint Dockerfile
 	$(if $(shell command -v promtool),promtool check rules telemetry/rules/headrace.yaml && promtool test rules telemetry/rules/tests.yaml,@echo "promtool is not here: the alert rules are not checked")
 	$(BIN)/python -m pytest -q tests/deploy/test_lint.py
 
@@ -56,6 +63,37 @@ $(VENV)/helms.stamp: Makefile $(VENV)/run.stamp
 	for version in $(HELM3); do GOBIN=$(abspath $(VENV))/helm-$$version CGO_ENABLED=0 \
 	  go install -trimpath -ldflags "-s -w" helm.sh/helm/v3/cmd/helm@$$version || exit 1; done
 	touch $@
+
+chart-docs: $(VENV)/dev.stamp ## make the chart's schema, its table of values and the dashboard, and copy the alert rules
+	$(BIN)/python -m helm.document
+	$(BIN)/python -m helm.dashboard
+	cp telemetry/rules/headrace.yaml helm/headrace/rules/headrace.yaml
+
+manifests: ## render k8s/headrace.yaml from the chart and k8s/values.yaml (needs Helm)
+	k8s/render.sh > k8s/headrace.yaml.new
+	mv k8s/headrace.yaml.new k8s/headrace.yaml
+
+image: ## build the image, headrace:dev; IMAGE=… and BASE_IMAGE=… name others (needs Docker)
+	$(DOCKER) build $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) --build-arg VERSION=$(VERSION) \
+	  --build-arg REVISION=$(REVISION) --tag $(IMAGE) $(BUILD_FLAGS) .
+
+# What is shipped, and nothing of the development: an environment of its own, with no pip in it.
+$(VENV)/locked.stamp: requirements.lock $(VENV)/run.stamp
+	$(PYTHON) -m venv --clear --without-pip $(VENV)/locked
+	$(BIN)/python -m pip --python $(VENV)/locked/bin/python install --quiet --disable-pip-version-check --no-deps --require-hashes \
+	  -r requirements.lock
+	touch $@
+
+sbom: $(VENV)/dev.stamp $(VENV)/locked.stamp ## write the bill of materials, build/sbom.json (CycloneDX 1.6)
+	mkdir -p build
+	$(BIN)/cyclonedx-py environment --spec-version 1.6 --output-reproducible --output-format JSON --output-file build/sbom.json \
+	  --pyproject pyproject.toml --mc-type application $(VENV)/locked
+
+kind-up: ## a kind cluster with the image in it; eval "$$(make -s kind-up)" sets KUBECONFIG (needs Docker and kind)
+	@k8s/kind-up.sh
+
+kind-down: ## delete that cluster
+	@k8s/kind-up.sh down
 
 format: $(VENV)/dev.stamp ## format the code
 	$(BIN)/ruff check --fix .

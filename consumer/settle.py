@@ -31,7 +31,10 @@ class Settler:
         self._tally = tally
         self._ledger = ledger
         self._clock = clock
+        # From 0 on: Prometheus sees no increase in a counter that begins with 1, and the first dead letter would raise no alert.
         self._counters = {word: metrics.DELIVERIES.labels(queue, word) for word in _SETTLEMENTS}
+        self._buried = {reason: metrics.DEAD_LETTERS.labels(queue, reason.value) for reason in Reason}
+        metrics.CLAIMS_LOST.labels(queue)
 
     async def carry_out(
         self, plan: Plan, subscription: Subscription, delivery: Delivery, envelope: Envelope, claim: Claim | None
@@ -198,7 +201,7 @@ class Settler:
 
     def _count_dead(self, reason: Reason, envelope: Envelope | None, failure: Failure) -> None:
         self._count("dead")
-        metrics.DEAD_LETTERS.labels(self._queue, reason.value).inc()
+        self._buried[reason].inc()
         _log.warning(
             "a delivery is dead",
             job_id=envelope.job_id if envelope else None,

@@ -1,7 +1,7 @@
-"""Makes values.schema.json, and the table in README.md, from values.yaml: `python helm/document.py`.
+"""Makes values.schema.json, and the table of values in README.md, from values.yaml: `python -m helm.document`.
 
-A comment above a key describes it. A line `@schema {…}` in it is merged into the key's JSON schema. Types come from the defaults,
-and every object is closed unless such a line opens it.
+A comment above a key describes it; a line `@schema {…}` in it adds to the key's JSON schema. Types come from the defaults.
+A mapping without such a line is a section: it takes no other keys than values.yaml has.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,18 +23,139 @@ from service.settings import GatewaySettings
 CHART: Final = Path(__file__).parent / "headrace"
 BEGIN, END = "<!-- values: made by `make chart-docs` -->", "<!-- end of values -->"
 _MARK: Final = "@schema "
+
+Json = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Value:
+    """One key. schema: of its `@schema` line, or empty. inner: what a section has in it."""
+
+    key: str
+    description: str
+    schema: Json
+    default: Any
+    inner: Sequence[Value] = ()
+
+
+def read(text: str) -> Sequence[Value]:
+    """The values of a values.yaml. Raises ValueError for a key that nothing describes."""
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    return list(_read(root, text.splitlines())) if isinstance(root, yaml.MappingNode) else []
+
+
+def schema(values: Iterable[Value]) -> Json:
+    """The JSON schema of all values, draft 7."""
+    whole = _section(values)
+    defaults = whole["properties"]["consumerDefaults"]
+    consumer = _closed({"queues": _QUEUES, **defaults["properties"]}, required=["queues"])
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "Values of Headrace",
+        **whole,
+        "definitions": {
+            "name": _NAME,
+            "resources": _RESOURCES,
+            "policy": _policy(),
+            "gatewaySetting": _names(GatewaySettings),
+            "controllerSetting": _names(ControllerSettings),
+            "consumer": consumer,
+        },
+    }
+
+
+def table(values: Iterable[Value]) -> str:
+    rows = [f"| `{path}` | `{json.dumps(value.default)}` | {value.description} |" for path, value in _leaves(values)]
+    return "\n".join(["| value | default | meaning |", "| --- | --- | --- |", *rows])
+
+
+def readme(values: Iterable[Value], text: str) -> str:
+    """The README with a new table."""
+    head, _, rest = text.partition(BEGIN)
+    return f"{head}{BEGIN}\n{table(values)}\n{END}{rest.partition(END)[2]}"
+
+
+def _read(node: yaml.MappingNode, lines: Sequence[str]) -> Iterator[Value]:
+    for key, value in node.value:
+        line = key.start_mark.line
+        description, extra = _comment(lines[:line])
+        inner = list(_read(value, lines)) if isinstance(value, yaml.MappingNode) and not extra else []
+        if not description and not inner:
+            raise ValueError(f"values.yaml, line {line + 1}: no comment describes {key.value}")
+        yield Value(key.value, description, extra, yaml.SafeLoader("").construct_document(value), inner)
+
+
+def _comment(above: Sequence[str]) -> tuple[str, Json]:
+    """What the comment says that ends these lines, and its `@schema`."""
+    said: list[str] = []
+    extra: Json = {}
+    for line in reversed(above):
+        words = line.strip()
+        if not words.startswith("#"):
+            break
+        words = words.removeprefix("#").strip()
+        if words.startswith(_MARK):
+            extra = json.loads(words.removeprefix(_MARK))
+        else:
+            said.insert(0, words)
+    return " ".join(said), extra
+
+
+def _leaves(values: Iterable[Value], path: str = "") -> Iterator[tuple[str, Value]]:
+    for value in values:
+        if value.inner:
+            yield from _leaves(value.inner, f"{path}{value.key}.")
+        else:
+            yield f"{path}{value.key}", value
+
+
+def _section(values: Iterable[Value]) -> Json:
+    return _closed({value.key: _property(value) for value in values})
+
+
+def _property(value: Value) -> Json:
+    said = {"description": value.description or f"Values of {value.key}."}
+    if value.inner:
+        return said | _section(value.inner)
+    if "$ref" in value.schema:  # what stands beside a $ref is not read
+        return {**said, "allOf": [value.schema]}
+    return said | ({} if "enum" in value.schema else {"type": _TYPES[type(value.default)]}) | value.schema
+
+
+def _policy() -> Json:
+    """The fields of a scaling policy; the program checks their bounds."""
+    kinds: dict[str, Json] = {"int": {"type": "integer"}, "float": {"type": "number"}}
+    return _closed({field.name: kinds.get(str(field.type), _FLOORS) for field in dataclasses.fields(Policy)})
+
+
+def _names(settings: type[BaseSettings]) -> Json:
+    """What they may be called."""
+    return {"enum": sorted(name.upper() for name in settings.model_fields)}
+
+
+def _closed(properties: Json, **more: object) -> Json:
+    return {"type": "object", "additionalProperties": False, "properties": properties, **more}
+
+
 _TYPES: Final = {
-    "bool": "boolean",
-    "int": "integer",
-    "float": "number",
-    "str": "string",
-    "seq": "array",
-    "map": "object",
-    "null": "null",
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    str: "string",
+    list: "array",
+    dict: "object",
+    type(None): "null",
 }
-_QUANTITY: Final = {"type": ["string", "number"]}
+_STRING: Final[Json] = {"type": "string"}
+_NAME: Final = _closed({"name": _STRING}, required=["name"])
+_QUANTITIES: Final[Json] = {"type": "object", "additionalProperties": {"type": ["string", "number"]}}
+_RESOURCES: Final = _closed({"requests": _QUANTITIES, "limits": _QUANTITIES})
+_FLOOR: Final = _closed(
+    {"cron": _STRING, "replicas": {"type": "integer", "minimum": 0}, "zone": _STRING}, required=["cron", "replicas"]
+)
+_FLOORS: Final[Json] = {"type": "array", "items": _FLOOR}
 # Of a consumer, besides what `consumerDefaults` has.
-_QUEUES: Final = {
+_QUEUES: Final[Json] = {
     "description": "The queues that it consumes. A queue is in one entry only.",
     "type": "array",
     "minItems": 1,
@@ -42,166 +163,18 @@ _QUEUES: Final = {
     "items": {"type": "string", "minLength": 1},
 }
 
-Json = dict[str, Any]
 
-
-@dataclasses.dataclass(frozen=True)
-class Value:
-    """One key. path: with dots. default: as it is written."""
-
-    path: str
-    default: str
-    description: str
-    more: Json
-    node: yaml.Node
-
-
-class Values:
-    """values.yaml with its comments."""
-
-    def __init__(self, text: str) -> None:
-        self._lines = text.splitlines()
-        self.root = yaml.compose(text, Loader=yaml.SafeLoader)
-
-    def children(self, node: yaml.Node, path: str = "") -> Iterator[Value]:
-        if not isinstance(node, yaml.MappingNode):
-            return
-        for key, value in node.value:
-            description, more = self._comment(key.start_mark.line)
-            yield Value(f"{path}{key.value}", _default(value), description, more, value)
-
-    def _comment(self, line: int) -> tuple[str, Json]:
-        above: list[str] = []
-        while line > 0 and self._lines[line - 1].strip().startswith("#"):
-            line -= 1
-            above.insert(0, self._lines[line].strip().lstrip("#").strip())
-        marks = [words for words in above if words.startswith(_MARK)]
-        return " ".join(words for words in above if words not in marks), json.loads(marks[0][len(_MARK) :]) if marks else {}
-
-
-def schema(values: Values) -> Json:
-    """The JSON schema of all values, draft 7. Raises ValueError for a key without a description."""
-    whole = _object(values, values.root)
-    consumer = dict(whole["properties"]["consumerDefaults"])
-    consumer.pop("description")
-    one = {**consumer, "properties": {"queues": _QUEUES, **consumer["properties"]}, "required": ["queues"]}
-    definitions = {
-        "name": _NAME,
-        "resources": _RESOURCES,
-        "policy": _policy(),
-        "gatewaySetting": _settings(GatewaySettings),
-        "controllerSetting": _settings(ControllerSettings),
-        "consumer": one,
-    }
-    return {
-        "$schema": "http://json-schema.org/draft-07/schema#",
-        "title": "Values of Headrace",
-        **whole,
-        "definitions": definitions,
-    }
-
-
-def table(values: Values) -> str:
-    rows = [f"| `{value.path}` | {value.default} | {value.description} |" for value in _leaves(values, values.root, "")]
-    return "\n".join(["| value | default | meaning |", "| --- | --- | --- |", *rows])
-
-
-def readme(values: Values, text: str) -> str:
-    """The README with a new table."""
-    head, rest = text.split(BEGIN)
-    return f"{head}{BEGIN}\n{table(values)}\n{END}{rest.split(END)[1]}"
-
-
-def _object(values: Values, node: yaml.Node) -> Json:
-    properties = {value.path: _property(values, value) for value in values.children(node)}
-    return {"type": "object", "additionalProperties": False, "properties": properties}
-
-
-def _property(values: Values, value: Value) -> Json:
-    inner = any(not child.more and child.description for child in values.children(value.node)) or any(
-        child.more for child in values.children(value.node)
-    )
-    if not value.description and not inner:
-        raise ValueError(f"values.yaml: {value.path} has no comment that describes it")
-    if "$ref" in value.more:  # what stands beside a $ref is not read
-        return {"description": value.description, "allOf": [value.more]}
-    made: Json = {"description": value.description or f"Values of {value.path}."}
-    if "enum" in value.more:
-        return made | value.more
-    kind = _TYPES[value.node.tag.rsplit(":", 1)[1]]
-    if kind == "object" and "additionalProperties" not in value.more:
-        made |= _object(values, value.node)
-    else:
-        made["type"] = kind
-    return made | value.more
-
-
-def _leaves(values: Values, node: yaml.Node, path: str) -> Iterator[Value]:
-    for value in values.children(node, path):
-        deeper = [child for child in values.children(value.node) if child.description or child.more or _inner(values, child)]
-        if deeper and not value.more:
-            yield from _leaves(values, value.node, f"{value.path}.")
-        else:
-            yield value
-
-
-def _inner(values: Values, value: Value) -> bool:
-    return any(child.description for child in values.children(value.node))
-
-
-def _default(node: yaml.Node) -> str:
-    value = yaml.SafeLoader("").construct_document(node) if not isinstance(node, yaml.ScalarNode) else yaml.safe_load(node.value)
-    if isinstance(node, yaml.ScalarNode) and node.tag.endswith("str"):
-        value = node.value
-    return f"`{json.dumps(value)}`"
-
-
-def _settings(kind: type[BaseSettings]) -> Json:
-    return {"enum": sorted(name.upper() for name in kind.model_fields)}
-
-
-def _policy() -> Json:
-    """The fields of a scaling policy; the program checks their bounds."""
-    kinds: dict[str, Json] = {"int": {"type": "integer"}, "float": {"type": "number"}}
-    properties = {field.name: kinds.get(str(field.type), _FLOORS) for field in dataclasses.fields(Policy)}
-    return {"type": "object", "additionalProperties": False, "properties": properties}
-
-
-_FLOORS: Final[Json] = {
-    "type": "array",
-    "items": {
-        "type": "object",
-        "required": ["cron", "replicas"],
-        "additionalProperties": False,
-        "properties": {
-            "cron": {"type": "string"},
-            "replicas": {"type": "integer", "minimum": 0},
-            "zone": {"type": "string"},
-        },
-    },
-}
-_NAME: Final[Json] = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["name"],
-    "properties": {"name": {"type": "string"}},
-}
-_RESOURCES: Final[Json] = {
-    "type": "object",
-    "additionalProperties": False,
-    "properties": {
-        name: {"type": "object", "additionalProperties": _QUANTITY} for name in ("requests", "limits")
-    },
-}  # fmt: skip
+def files() -> dict[Path, str]:
+    """What is made, by where it goes."""
+    values = read((CHART / "values.yaml").read_text(encoding="utf-8"))
+    made, page = json.dumps(schema(values), indent=2, ensure_ascii=False), CHART / "README.md"
+    return {CHART / "values.schema.json": made + "\n", page: readme(values, page.read_text(encoding="utf-8"))}
 
 
 def main() -> int:
     """Write both. The exit code: 0."""
-    values = Values((CHART / "values.yaml").read_text(encoding="utf-8"))
-    made = json.dumps(schema(values), indent=2, ensure_ascii=False)
-    (CHART / "values.schema.json").write_text(made + "\n", encoding="utf-8")
-    page = CHART / "README.md"
-    page.write_text(readme(values, page.read_text(encoding="utf-8")), encoding="utf-8")
+    for path, text in files().items():
+        path.write_text(text, encoding="utf-8")
     return 0
 
 

@@ -1,35 +1,27 @@
-"""What is made of values.yaml is made of today's; and every setting that the chart names is one of the programs'."""
+"""What chart and documents name is there: settings, values, metrics, files."""
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import re
-import sys
-from types import ModuleType
+from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from prometheus_client import REGISTRY
 
 from tests.deploy.checks.environment import known
 from tests.deploy.render import CHART
 
-
-@pytest.fixture(scope="module")
-def document() -> ModuleType:
-    """The program that makes them; `helm/` is no package."""
-    spec = importlib.util.spec_from_file_location("document", CHART.parent / "document.py")
-    assert spec
-    assert spec.loader
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # where dataclasses look for it
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_they_are_made_anew(document: ModuleType) -> None:
-    values = document.Values((CHART / "values.yaml").read_text(encoding="utf-8"))
-    readme = (CHART / "README.md").read_text(encoding="utf-8")
-    assert document.readme(values, readme) == readme, "run: make chart-docs"
-    assert document.schema(values) == json.loads((CHART / "values.schema.json").read_text(encoding="utf-8")), "run: make chart-docs"
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    ROOT / "README.md",
+    CHART / "README.md",
+    CHART / "UPGRADING.md",
+    ROOT / "k8s/README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
 
 
 def test_every_setting_that_the_chart_names_exists() -> None:
@@ -37,3 +29,30 @@ def test_every_setting_that_the_chart_names_exists() -> None:
         if path.is_file():
             named = set(re.findall(r"HEADRACE_[A-Z][A-Z_]*[A-Z]", path.read_text(encoding="utf-8")))
             assert named <= known(), f"{path.name} names settings that there are not"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)(?:#[\w-]+)?\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", [ROOT / "docs/kubernetes.md", CHART / "UPGRADING.md"], ids=lambda page: page.name)
+def test_values_and_metrics_that_a_page_names_exist(page: Path) -> None:
+    said = [word for code in re.findall(r"`([^`\n]+)`", page.read_text(encoding="utf-8")) for word in code.split()]
+    sections = "|".join(VALUES)
+    values = {word.rstrip(":") for word in said if re.fullmatch(rf"(?:{sections})(?:\.\w+)+:?", word)}
+    assert values
+    assert [value for value in sorted(values) if not _there(value.split("."))] == []
+    there = {sample for family in REGISTRY.collect() for sample in (family.name, f"{family.name}_total")}
+    assert {word for word in said if word.startswith("headrace_")} <= there
+
+
+def _there(keys: list[str]) -> bool:
+    """Whether values.yaml has it; an entry of `consumers` has what `consumerDefaults` has."""
+    at: Any = VALUES
+    for key in ["consumerDefaults", *keys[2:]] if keys[0] == "consumers" else keys:
+        if not isinstance(at, dict) or key not in at:
+            return False
+        at = at[key]
+    return True

@@ -6,15 +6,14 @@ import json
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from tests.e2e.release import ROOT, Json, Release, folder_of, until
-from tests.servers import missing
+from tests.e2e.release import Json, Release, folder_of, until
+from tests.servers import docker, missing
 from tests.servers.kubernetes import Cluster
 
 _TEAM = Path(__file__).parent / "team"
@@ -27,9 +26,9 @@ def images(cluster: Cluster) -> Json:
     if not shutil.which("helm"):
         missing("kubernetes", "helm is not on PATH")
     base = base_image(cluster)
-    _build(f"{REPOSITORY}:base", ROOT, BASE_IMAGE=base)
+    docker.build(f"{REPOSITORY}:base", arguments={"BASE_IMAGE": base})
     for tag in ("a", "b"):
-        _build(f"{REPOSITORY}:{tag}", _TEAM, BASE_IMAGE=f"{REPOSITORY}:base")
+        docker.build(f"{REPOSITORY}:{tag}", context=_TEAM, arguments={"BASE_IMAGE": f"{REPOSITORY}:base"})
         cluster.load(f"{REPOSITORY}:{tag}")
     values: Json = {"image": {"repository": REPOSITORY, "tag": "a", "pullPolicy": "IfNotPresent"}}
     if cluster.local:
@@ -45,23 +44,6 @@ def base_image(cluster: Cluster) -> str:
     """What ours is built on, with its tag."""
     default = "headrace.local/python:latest" if cluster.local else "docker.io/library/python:3.13-slim"
     return os.environ.get("HEADRACE_BASE_IMAGE", default)
-
-
-def _build(tag: str, context: Path, **arguments: str) -> None:
-    command = [
-        "/usr/bin/docker" if Path("/usr/bin/docker").exists() else "docker",
-        "build",
-        "--quiet",
-        "--network=host",
-        "--tag",
-        tag,
-    ]
-    for name, value in arguments.items():
-        command += ["--build-arg", f"{name}={value}"]
-    environment = os.environ | {"DOCKER_BUILDKIT": "1"}
-    done = subprocess.run([*command, str(context)], env=environment, capture_output=True, text=True, timeout=600, check=False)
-    if done.returncode:
-        raise RuntimeError(f"docker build {context}: {done.stderr[-4000:]}")
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,10 @@ from pathlib import Path
 from prometheus_client import REGISTRY
 
 from autoscaler.model import AlertKind
+from consumer.settle import Settler
+from consumer.tally import Tally
+from jobs.clock import ManualClock
+from jobs.model import Reason
 from telemetry import metrics
 
 RULES = Path(metrics.__file__).parent / "rules" / "headrace.yaml"
@@ -24,3 +28,13 @@ def test_every_alert_kind_in_a_rule_exists() -> None:
     kinds = set(re.findall(r'kind="([\w-]+)"', RULES.read_text()))
     assert kinds
     assert kinds <= {kind.value for kind in AlertKind}
+
+
+def test_what_an_alert_waits_for_an_increase_of_is_there_before_it_happens() -> None:
+    Settler("never-used", None, ManualClock(), Tally())
+    assert all(_value("headrace_dead_letters_total", queue="never-used", reason=reason.value) == 0 for reason in Reason)
+    assert _value("headrace_claims_lost_total", queue="never-used") == 0
+
+
+def _value(name: str, **labels: str) -> float | None:
+    return REGISTRY.get_sample_value(name, labels)

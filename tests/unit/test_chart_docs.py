@@ -1,0 +1,97 @@
+"""What `make chart-docs` makes is what is there, and what it makes it of."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from helm import dashboard, document
+from telemetry import metrics
+
+REMEDY = "run: make chart-docs"
+
+
+@pytest.mark.parametrize("path", document.files(), ids=lambda path: path.name)
+def test_the_schema_and_the_table_are_those_of_the_values(path: Path) -> None:
+    assert path.read_text(encoding="utf-8") == document.files()[path], REMEDY
+
+
+def test_the_dashboard_is_the_code() -> None:
+    assert dashboard.PATH.read_text(encoding="utf-8") == dashboard.text(), REMEDY
+
+
+def test_the_chart_has_the_alert_rules_of_telemetry() -> None:
+    rules = Path(metrics.__file__).parent / "rules" / "headrace.yaml"
+    assert (document.CHART / "rules" / "headrace.yaml").read_bytes() == rules.read_bytes(), REMEDY
+
+
+def test_the_schema_is_one_and_takes_the_defaults() -> None:
+    schema = json.loads((document.CHART / "values.schema.json").read_text(encoding="utf-8"))
+    jsonschema.Draft7Validator.check_schema(schema)
+    jsonschema.validate(yaml.safe_load((document.CHART / "values.yaml").read_text(encoding="utf-8")), schema)
+
+
+VALUES = """
+# What it is called.
+name: headrace
+part:
+  # How many there are.
+  # @schema {"minimum": 0}
+  replicas: 2
+  # Which one.
+  # @schema {"enum": ["auto", true]}
+  which: auto
+# Labels of any name.
+# @schema {"additionalProperties": {"type": "string"}}
+labels: {}
+# What each has.
+each:
+  # How large.
+  # @schema {"$ref": "#/definitions/resources"}
+  size: {}
+"""
+
+
+def test_a_comment_describes_and_a_mark_adds_and_a_mapping_without_one_is_closed() -> None:
+    made = document.schema(
+        [*document.read(VALUES), document.Value("consumerDefaults", "", {}, {}, [document.Value("min", "m", {}, 1)])]
+    )
+    properties = made["properties"]
+    assert properties["name"] == {"description": "What it is called.", "type": "string"}
+    assert properties["part"] == {
+        "description": "Values of part.",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "replicas": {"description": "How many there are.", "type": "integer", "minimum": 0},
+            "which": {"description": "Which one.", "enum": ["auto", True]},
+        },
+    }
+    assert properties["labels"] == {
+        "description": "Labels of any name.",
+        "type": "object",
+        "additionalProperties": {"type": "string"},
+    }
+    size = {"description": "How large.", "allOf": [{"$ref": "#/definitions/resources"}]}
+    assert properties["each"]["properties"] == {"size": size}
+    assert set(made["definitions"]["consumer"]["properties"]) == {"queues", "min"}
+
+
+def test_the_table_has_a_row_for_each_value_that_can_be_set() -> None:
+    rows = document.table(document.read(VALUES)).splitlines()[2:]
+    assert rows == [
+        '| `name` | `"headrace"` | What it is called. |',
+        "| `part.replicas` | `2` | How many there are. |",
+        '| `part.which` | `"auto"` | Which one. |',
+        "| `labels` | `{}` | Labels of any name. |",
+        "| `each.size` | `{}` | How large. |",
+    ]
+
+
+def test_a_value_that_nothing_describes_is_refused_by_line_and_name() -> None:
+    with pytest.raises(ValueError, match=r"line 3: no comment describes replicas"):
+        document.read("# Something.\nname: x\nreplicas: 2\n")
