@@ -48,6 +48,12 @@ class Alerts:
                 del self._standing[key]
                 self._announce(workload, queue, alert, resolved=True)
 
+    def forget(self, workload: str) -> None:
+        """Another controller decides about it now, and tells what stands. Its metrics must not stand here as well."""
+        for key in [key for key in self._standing if key[0] == workload]:
+            del self._standing[key]
+            metrics.ALERTS.labels(key[1], key[2].value).set(0)
+
     async def close(self) -> None:
         if self._telling:
             await asyncio.wait(self._telling, timeout=5.0)

@@ -14,7 +14,7 @@ from autoscaler.decide import decide
 from autoscaler.model import Policy
 from autoscaler.ports import Actuator, Leadership, Replica, Workload
 from autoscaler.recorder import Recorder
-from autoscaler.records import Verdict, measure, record_of
+from autoscaler.records import Verdict, measure, record_of, unmeasure
 from autoscaler.state import State
 from autoscaler.watchers import Watchers
 from jobs.clock import Clock
@@ -56,11 +56,17 @@ class WorkloadController:
         self._trace_url = trace_url
         self._states: dict[str, State] = {}
         self._complained = ""
+        metrics.SCALE_ERRORS.labels(name)  # from 0, so that the first one is an increase
 
     async def begin(self) -> None:
         """Take the lead: what was learned before is found again, and without it nothing is taken away at first."""
         for queue, policy in self._policies.items():
             self._states[queue] = await self._found(queue, policy)
+
+    def end(self) -> None:
+        """The lead is lost: what this controller last saw and decided is no longer what is so."""
+        self._alerts.forget(self.name)
+        unmeasure(self.name, self._policies)
 
     async def step(self) -> None:
         """One round."""
@@ -160,6 +166,8 @@ class Controller:
             looked = self._watchers.looked  # of before the round: a look that ends within it is not missed
             leads = self._leadership.leading
             metrics.LEADING.set(leads)
+            if led and not leads:
+                workload.end()
             led = await self._round(workload, led) if leads else False
             await self._until(looked)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from autoscaler.alerts import trace_link
@@ -55,6 +56,15 @@ def measure(workload: Workload, wanted: int, verdict: Verdict) -> None:
     metrics.BACKLOG.labels(queue).set(_or_nan(decision.backlog))
     metrics.ARRIVAL_RATE.labels(queue).set(_or_nan(decision.arrival_rate))
     metrics.SERVICE_RATE.labels(queue).set(_or_nan(decision.service_rate))
+
+
+def unmeasure(workload: str, queues: Iterable[str]) -> None:
+    """Say nothing of them any more: NaN is unknown, and no alert rule holds for it."""
+    for kind in ("wanted", "asked", "ready"):
+        metrics.REPLICAS.labels(workload, kind).set(float("nan"))
+    for queue in queues:
+        for gauge in (metrics.BACKLOG, metrics.ARRIVAL_RATE, metrics.SERVICE_RATE):
+            gauge.labels(queue).set(float("nan"))
 
 
 def ready_of(workload: Workload) -> int:

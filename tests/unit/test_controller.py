@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 
 import pytest
@@ -173,6 +174,22 @@ async def test_who_does_not_lead_does_nothing_and_who_takes_the_lead_acts_in_its
         world.seer.shared["ready_jobs"] = 80_000
         await asyncio.sleep(30)
         assert world.plant.asked() == 10
+
+
+async def test_who_loses_the_lead_shows_no_alert_and_no_figure_of_its_own_any_more() -> None:
+    world = Controlled(Plant(work=10), [idle()], policy={"max_replicas": 10})
+    world.seer.shared["ready_jobs"] = 80_000
+    async with world.run():
+        await until(lambda: sample("headrace_scaling_alert", queue="jobs", kind="at-max") == 1, within=3 * ROUND)
+        assert sample("headrace_scaling_backlog_jobs", queue="jobs") == 80_000
+        world.lead.leading = False
+        await until(lambda: sample("headrace_scaling_alert", queue="jobs", kind="at-max") == 0, within=ROUND)
+        assert math.isnan(sample("headrace_scaling_backlog_jobs", queue="jobs"))
+        assert math.isnan(sample("headrace_scaling_replicas", workload="work", kind="wanted"))
+        told = [kind for kind in world.ear.kinds if kind[0] == "at-max"]
+        assert told == [("at-max", False)], "not over: the one that leads now tells what stands"
+        world.lead.leading = True
+        await until(lambda: sample("headrace_scaling_alert", queue="jobs", kind="at-max") == 1, within=3 * ROUND)
 
 
 async def test_the_next_controller_finds_what_was_learned_and_shrinks_nothing_in_its_first_window() -> None:
