@@ -10,6 +10,7 @@ import pytest
 import yaml
 from prometheus_client import REGISTRY
 
+from telemetry import metrics
 from tests.deploy.checks.environment import known
 from tests.deploy.render import CHART
 
@@ -44,6 +45,7 @@ def test_values_and_metrics_that_a_page_names_exist(page: Path) -> None:
     values = {word.rstrip(":") for word in said if re.fullmatch(rf"(?:{sections})(?:\.\w+)+:?", word)}
     assert values
     assert [value for value in sorted(values) if not _there(value.split("."))] == []
+    assert metrics.DELIVERIES  # defined where they are imported
     there = {sample for family in REGISTRY.collect() for sample in (family.name, f"{family.name}_total")}
     assert {word for word in said if word.startswith("headrace_")} <= there
 
