@@ -34,8 +34,15 @@ def test_a_burst_is_met_drained_and_forgotten(release: Release) -> None:
 
 def test_from_zero_and_to_zero(release: Release) -> None:
     until(lambda: release.replicas("long"), lambda n: n == 0, 60, "none where nothing is to do")
-    assert release.submit("load.long", "zero", 3, seconds=1)["accepted"] == 3
+    told = release.submit("load.long", "zero", 3, seconds=1)
+    assert told["accepted"] == 3
     until(lambda: release.effects("zero"), lambda seen: seen["effects"] == 3, 60, "three effects")
+    woken = [_unix(record["at"]) for record in release.journal("long") if record["reason"] == "wake"]
+    begun = min(map(float, release.effects("zero", "jobs")["at"].values()))
+    print(
+        f"asked for {woken[-1] - told['began']:.1f} s after the first submit; the first job began {begun - woken[-1]:.1f} s after that"
+    )
+    assert begun > woken[-1]
     until(lambda: release.replicas("long"), lambda n: n == 0, 90, "back to zero")
 
 

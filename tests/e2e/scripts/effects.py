@@ -17,5 +17,10 @@ told = {
     "ended": dict(Counter(ended.values())),
 }
 if "jobs" in sys.argv:
-    told |= {"began_by_job": began, "ended_by_job": ended, "pods": client.hgetall(f"e2e:{RUN}:pod")}
+    told |= {
+        "began_by_job": began,
+        "ended_by_job": ended,
+        "pods": client.hgetall(f"e2e:{RUN}:pod"),
+        "at": client.hgetall(f"e2e:{RUN}:at"),
+    }
 print(json.dumps(told))

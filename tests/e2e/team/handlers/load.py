@@ -1,10 +1,12 @@
 """Does the work of load.quick and load.long, and leaves effects in Redis that can be counted.
 
-`began` counts how often a job was begun, `ended` how often it ran to its end, `effects` has one entry for each idempotency key.
+`began` counts how often a job was begun, `at` has the Unix time of the first, `ended` counts how often it ran to its end, and `effects`
+has one entry for each idempotency key.
 """
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -26,6 +28,7 @@ class Effects:
     async def begin(self, load: Load) -> None:
         await self._client.hincrby(f"e2e:{load.run}:began", str(load.n), 1)  # type: ignore[misc]
         await self._client.hset(f"e2e:{load.run}:pod", str(load.n), self._pod)  # type: ignore[misc]
+        await self._client.hsetnx(f"e2e:{load.run}:at", str(load.n), str(time.time()))  # type: ignore[misc]
 
     async def end(self, load: Load, key: str) -> None:
         async with self._client.pipeline(transaction=True) as together:
