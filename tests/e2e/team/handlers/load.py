@@ -1,7 +1,7 @@
 """Does the work of load.quick and load.long, and leaves effects in Redis that can be counted.
 
-`began` counts how often a job was begun, `at` has the Unix time of the first, `ended` counts how often it ran to its end, and `effects`
-has one entry for each idempotency key.
+`began` counts how often a job was begun, `at` has the Unix time of the first, `ended` counts how often it ran to its end, and
+`effects` has one entry for each idempotency key.
 """
 
 import asyncio
