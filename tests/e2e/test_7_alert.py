@@ -10,9 +10,9 @@ LIMIT = 5.0  # seconds: the policy's default
 
 
 def test_slow_handlers_raise_an_alert_with_a_trace(raised: Json) -> None:
-    mean = re.search(r"mean latency ([0-9.]+) s", raised["annotations"]["summary"])
-    assert mean
-    assert float(mean[1]) > LIMIT
-    assert "the handler is what is slow" in raised["annotations"]["summary"]
+    """How long the jobs waited for their pods besides is the cluster's affair: it may be longer still."""
+    figures = re.search(r"mean latency ([0-9.]+) s .* ([0-9.]+) s in the handler", raised["annotations"]["summary"])
+    assert figures, raised
+    assert float(figures[1]) >= float(figures[2]) > LIMIT
     assert re.fullmatch(r"https://traces\.example/[0-9a-f]{32}", raised["generatorURL"])
     assert "endsAt" not in raised
