@@ -39,7 +39,7 @@ test: $(VENV)/dev.stamp ## all tests whose servers are here; HEADRACE_TEST_REQUI
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --ignore=tests/cluster --ignore=tests/e2e
 
 e2e: $(VENV)/dev.stamp ## the tests on a Kubernetes cluster (KUBECONFIG, or the one beside this folder) and of the image (Docker)
-	$(BIN)/python -m pytest --durations=15 tests/cluster tests/e2e
+	$(BIN)/python -m pytest --timeout=400 --durations=15 tests/cluster tests/e2e
 
 check: $(VENV)/dev.stamp $(VENV)/checkov.stamp ## lint, types, directions of dependency, shell scripts, Dockerfile, alert rules, the chart
 	$(BIN)/ruff check .

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from tests.e2e.release import Json, Release, until
 
 
-@pytest.mark.timeout(240)
 def test_the_alert_resolves(release: Release, raised: Json) -> None:
     """A latency is of the last 30 s, and an alert that was away for 60 s is over."""
     until(lambda: release.alerts("HeadraceLatency", "long")[-1], lambda last: "endsAt" in last, 180, "its end")
