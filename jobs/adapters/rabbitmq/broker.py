@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 import aiormq
 from aiormq.channel import Channel
 from aiormq.exceptions import AMQPError, ChannelNotFoundEntity
-from pamqp.commands import Queue
 
 from jobs.adapters.rabbitmq.advice import advice
 from jobs.adapters.rabbitmq.declare import declare
 from jobs.adapters.rabbitmq.link import Link, why
+from jobs.adapters.rabbitmq.passive import PassiveChannel
 from jobs.adapters.rabbitmq.publisher import Publisher
 from jobs.adapters.rabbitmq.subscription import RabbitSubscription
 from jobs.clock import Clock
@@ -38,7 +38,7 @@ class RabbitMQ:
         self._publishing = Link(self._url, "headrace-publish", settings.connect_timeout, self._ready)
         self.consuming = Link(self._url, "headrace-consume", settings.connect_timeout, self._nothing)
         self._publishing.lost.append(self._lost)
-        self._depths = [_DepthChannel() for _ in range(_DEPTH_CHANNELS)]
+        self._depths = [PassiveChannel() for _ in range(_DEPTH_CHANNELS)]
 
     async def open(self) -> None:
         await self._publishing.open()
@@ -99,25 +99,10 @@ class RabbitMQ:
 
     def _lost(self) -> None:
         for depths in self._depths:
-            depths.channel = None
+            depths.forget()
         publisher, self._publisher = self._publisher, None
         if publisher is not None:
             publisher.fail_all()
-
-
-class _DepthChannel:
-    """One of a few channels on which depths are asked for side by side; on one channel answers are waited for in turn."""
-
-    def __init__(self) -> None:
-        self.channel: aiormq.abc.AbstractChannel | None = None
-        self._lock = asyncio.Lock()
-
-    async def declare(self, connection: aiormq.Connection, queue: str) -> Queue.DeclareOk:
-        """Passively. Raises ChannelNotFoundEntity, which costs this channel and no other; and aiormq's other errors."""
-        async with self._lock:
-            if self.channel is None or self.channel.is_closed:
-                self.channel = await connection.channel()
-            return await self.channel.queue_declare(queue, passive=True)
 
 
 def _failed(window: Sequence[Message], reason: str) -> list[asyncio.Future[None]]:

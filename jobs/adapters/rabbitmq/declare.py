@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 import aiormq
 from aiormq.abc import AbstractChannel
 from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 
+from jobs.adapters.rabbitmq.passive import PassiveChannel
 from jobs.errors import TopologyMismatch
 from jobs.settings import Settings
 from jobs.topology import DELAY_ARRIVAL, DELAY_LEVELS, EXCHANGE, Topology, dead_queue, delay_exchange
@@ -24,7 +26,7 @@ async def declare(connection: aiormq.abc.AbstractConnection, topology: Topology,
 
     Raises TopologyMismatch, or aiormq's errors.
     """
-    new = [queue for queue in topology.queues if not await _exists(connection, queue, timeout)]
+    new = await _missing(connection, topology.queues, timeout)
     await _declare(connection, topology, settings, timeout)
     if new:
         # Which log belongs to which quorum queue stands in a DETS table (ra_directory), written 3 s after its last change: killed
@@ -33,14 +35,17 @@ async def declare(connection: aiormq.abc.AbstractConnection, topology: Topology,
         await asyncio.sleep(settings.new_queue_pause)
 
 
-async def _exists(connection: aiormq.abc.AbstractConnection, queue: str, timeout: float) -> bool:
-    channel = await connection.channel()
-    try:
-        await channel.queue_declare(queue, passive=True, timeout=timeout)
-    except ChannelNotFoundEntity:
-        return False
-    await channel.close()
-    return True
+async def _missing(connection: aiormq.abc.AbstractConnection, queues: Iterable[str], timeout: float) -> list[str]:
+    """timeout: seconds for each."""
+    missing, asked = [], PassiveChannel()
+    for queue in queues:
+        try:
+            async with asyncio.timeout(timeout):
+                await asked.declare(connection, queue)
+        except ChannelNotFoundEntity:
+            missing.append(queue)
+    await asked.close()
+    return missing
 
 
 async def _declare(connection: aiormq.abc.AbstractConnection, topology: Topology, settings: Settings, timeout: float) -> None:
