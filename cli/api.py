@@ -19,6 +19,10 @@ class GatewayError(HeadraceError):
     """The gateway cannot be reached, or refused; the message is for a person."""
 
 
+class NoAnswer(GatewayError):
+    """Nobody answers there, for now: the same may be asked again."""
+
+
 class NotAllowed(GatewayError):
     """The gateway wants a key, another one, or one with another scope: asking again changes nothing."""
 
@@ -76,7 +80,7 @@ class Gateway:
         return body
 
     async def raw(self, method: str, path: str, **more: Any) -> tuple[int, float, Any]:
-        """Status, Retry-After in seconds, and the JSON. Raises GatewayError where nobody answers, NotAllowed for 401 and 403."""
+        """Status, Retry-After in seconds, and the JSON. Raises NoAnswer, and NotAllowed for 401 and 403."""
         assert self._session is not None  # noqa: S101 - entered before
         try:
             async with self._session.request(method, path, **more) as answer:
@@ -85,9 +89,7 @@ class Gateway:
                     raise NotAllowed(self._refusal(answer.status, body if isinstance(body, dict) else {}))
                 return answer.status, float(answer.headers.get("Retry-After", "0")), body
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise GatewayError(
-                f"no answer from {self._url}: {error or type(error).__name__}. Is it running? `headrace up`"
-            ) from None
+            raise NoAnswer(f"no answer from {self._url}: {error or type(error).__name__}. Is it running? `headrace up`") from None
 
     def _refusal(self, status: int, problem: dict[str, Any]) -> str:
         if status == 401 and not self._key:

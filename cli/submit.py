@@ -17,7 +17,7 @@ import orjson
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from cli.api import Address, Gateway, GatewayError, NotAllowed
+from cli.api import Address, Gateway, GatewayError, NoAnswer
 
 MOST_TRIES = 30
 MOST_SHOWN = 20  # refused lines that are listed
@@ -121,9 +121,7 @@ async def _send(run: _Run, number: int, line: bytes) -> None:
     for _ in range(MOST_TRIES):
         try:
             status, asked, body = await run.gateway.raw("POST", f"/v1/jobs/{run.job_type}", data=line, headers=headers)
-        except NotAllowed:
-            raise  # the same for every line
-        except GatewayError:
+        except NoAnswer:
             status, asked, body = 503, 0.0, None
         if status == 202:
             run.accepted += 1

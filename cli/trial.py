@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from rich.console import Console
 
-from cli.api import Address, Gateway, GatewayError, NotAllowed
+from cli.api import Address, Gateway, GatewayError, NoAnswer
 from cli.operate import FINAL, show_job
 
 _PAUSE = 0.3  # seconds between two looks, and the first between two tries; full jitter
@@ -39,9 +39,7 @@ async def _accepted(gateway: Gateway, job_type: str, body: bytes) -> str:
     while True:
         try:
             status, asked, answer = await gateway.raw("POST", f"/v1/jobs/{job_type}", data=body, headers=headers)
-        except NotAllowed:
-            raise
-        except GatewayError as error:
+        except NoAnswer as error:
             status, asked, answer = 503, 0.0, {"detail": str(error)}
         if status == 202:
             return str(answer["job_id"])
