@@ -19,6 +19,7 @@ import openapi_spec_validator
 import pytest
 
 from service.keys import line_of, new_key
+from tests.integration.command_line import run
 from tests.servers import free_port
 
 GOOD = {"user_id": 42, "email": "ada@example.com", "name": "Ada", "registered_at": "2026-01-31T09:30:00Z"}
@@ -219,19 +220,9 @@ async def test_no_start_where_others_come_and_nothing_is_said(tmp_path: Path) ->
 
 
 async def cli(*arguments: str, stdin: str = "", **environment: str) -> tuple[int, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "cli",
-        *arguments,
-        env=os.environ | environment,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await asyncio.wait_for(process.communicate(stdin.encode()), 60)
-    assert process.returncode is not None
-    return process.returncode, out.decode(), " ".join(err.decode().split())
+    """As `run`, with standard error on one line: what it prints is wrapped."""
+    code, out, err = await run(*arguments, stdin=stdin.encode(), **environment)
+    return code, out, " ".join(err.split())
 
 
 async def test_the_command_line_makes_keys() -> None:
