@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Generator, Iterator
@@ -18,6 +17,7 @@ from tests.servers.kubernetes import Cluster
 
 _TEAM = Path(__file__).parent / "team"
 REPOSITORY = "headrace.local/e2e"
+_SHARED = pytest.StashKey[Release]()
 
 
 @pytest.fixture(scope="session")
@@ -25,25 +25,17 @@ def images(cluster: Cluster) -> Json:
     """Values that name the images: ours with the test's handlers as tags `a` and `b`, and the brokers that the cluster has."""
     if not shutil.which("helm"):
         missing("kubernetes", "helm is not on PATH")
-    base = base_image(cluster)
-    docker.build(f"{REPOSITORY}:base", arguments={"BASE_IMAGE": base})
+    docker.build(f"{REPOSITORY}:base")
     for tag in ("a", "b"):
         docker.build(f"{REPOSITORY}:{tag}", context=_TEAM, arguments={"BASE_IMAGE": f"{REPOSITORY}:base"})
         cluster.load(f"{REPOSITORY}:{tag}")
     values: Json = {"image": {"repository": REPOSITORY, "tag": "a", "pullPolicy": "IfNotPresent"}}
-    if cluster.local:
-        cluster.load(base)
-    if cluster.local:
+    if cluster.local:  # others pull these
+        cluster.load(docker.base())
         for name in ("rabbitmq", "redis"):
             cluster.load(f"headrace.local/{name}")
             values[name] = {"dev": {"image": f"headrace.local/{name}:latest", "imagePullPolicy": "Never"}}
     return values
-
-
-def base_image(cluster: Cluster) -> str:
-    """What ours is built on, with its tag."""
-    default = "headrace.local/python:latest" if cluster.local else "docker.io/library/python:3.13-slim"
-    return os.environ.get("HEADRACE_BASE_IMAGE", default)
 
 
 @pytest.fixture(scope="session")
@@ -67,8 +59,7 @@ class LateKey(NamedTuple):
 @pytest.fixture(scope="session")
 def late_key(release: Release) -> LateKey:
     gateways = {pod["metadata"]["uid"] for pod in release.pods("gateway")}
-    make = ("headrace", "key", "new", "--name=late", "--scopes=read", "--json")
-    made = json.loads(release.kubectl("exec", "client", "--container=client", "--", *make))
+    made = json.loads(release.client("headrace", "key", "new", "--name=late", "--scopes=read", "--json"))
     patch = {"stringData": {"late": made["line"] + "\n"}}
     release.kubectl("patch", "secret", f"{release.prefix}-api-keys", "--patch", json.dumps(patch))
     return LateKey(made["key"], gateways)
@@ -89,16 +80,13 @@ def raised(release: Release) -> Json:
     return next(one for one in new if "endsAt" not in one)
 
 
-_SHARED = pytest.StashKey[Release]()
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
     report = yield
     if report.failed and call.when in ("setup", "call"):
-        arguments = getattr(item, "funcargs", {})
-        used = [arguments[name] for name in arguments if isinstance(arguments[name], Release)]
-        used = used or [made for made in [item.config.stash.get(_SHARED, None)] if made is not None]
+        used = [one for one in getattr(item, "funcargs", {}).values() if isinstance(one, Release)]
+        if not used and _SHARED in item.config.stash:
+            used = [item.config.stash[_SHARED]]
         for one in used:
             folder = folder_of(re.sub(r"\W+", "-", item.name))
             one.diagnose(folder)

@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from tests.servers.kubernetes import Cluster
+from tests.servers.kubernetes import Cluster, Namespace
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm/headrace"
@@ -53,10 +52,11 @@ class Release:
 
     def __init__(self, cluster: Cluster, images: Json, name: str = "t") -> None:
         self.cluster, self.images, self.name = cluster, images, name
-        self.namespace = f"headrace-e2e-{uuid.uuid4().hex[:6]}"
+        self._namespace = Namespace(cluster)
+        self.namespace = self._namespace.name
+        self.kubectl, self.get, self.end = self._namespace.kubectl, self._namespace.get, self._namespace.end
         self.prefix = f"{name}-headrace"
         self.notes = ""  # what `helm install` printed
-        cluster.kubectl("create", "namespace", self.namespace)
         cluster.kubectl("label", "namespace", self.namespace, "pod-security.kubernetes.io/enforce=restricted")
 
     # --- helm
@@ -82,13 +82,6 @@ class Release:
         return self.helm("upgrade", self.name, str(CHART), "--wait", "--timeout", "180s", values=[whole])
 
     # --- kubectl
-
-    def kubectl(self, *arguments: str, given: str = "", check: bool = True) -> str:
-        return self.cluster.kubectl("--namespace", self.namespace, *arguments, given=given, check=check)
-
-    def get(self, *what: str) -> Json:
-        found: Json = json.loads(self.kubectl("get", *what, "--output=json"))
-        return found
 
     def pods(self, component: str, consumer: str = "") -> list[Json]:
         """Those that were not told to end."""
@@ -153,22 +146,22 @@ class Release:
             "ingress": [{}],
             "egress": [{}],
         }
-        self._apply(
+        self._namespace.apply(
             {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": _CLIENT, "labels": labels}, "spec": spec},
             _object("v1", "Service", "receiver", {"selector": selector, "ports": [{"port": 9093}]}),
             _object("networking.k8s.io/v1", "NetworkPolicy", "e2e", allow),
         )
         self.kubectl("wait", f"pod/{_CLIENT}", "--for=condition=Ready", "--timeout=30s")
 
+    def client(self, *command: str, container: str = _CLIENT, given: str = "", seconds: float = 0) -> str:
+        """What a command in the client pod prints."""
+        run = ("exec", "--stdin", _CLIENT, "--container", container, "--", *command)
+        return self.kubectl(*run, given=given, seconds=seconds)
+
     def script(self, name: str, *arguments: object, timeout: float = 60) -> Any:
         """Run one of tests/e2e/scripts in the client pod; the JSON that it prints."""
-        command = ["kubectl", "--kubeconfig", self.cluster.kubeconfig, "--namespace", self.namespace]
-        command += ["exec", "--stdin", _CLIENT, "--container", _CLIENT, "--", "python", "-", *map(str, arguments)]
         given = (SCRIPTS / f"{name}.py").read_text(encoding="utf-8")
-        done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=timeout, check=False)
-        if done.returncode:
-            raise RuntimeError(f"{name}: {done.stderr}")
-        return json.loads(done.stdout)
+        return json.loads(self.client("python", "-", *map(str, arguments), given=given, seconds=timeout))
 
     def submit(
         self, job_type: str, run: str, count: int, *, first: int = 0, rate: float = 0, seconds: float = 0, patience: float = 60
@@ -196,9 +189,7 @@ class Release:
 
     def alerts(self, name: str, queue: str) -> list[Json]:
         """Those that were posted to the receiver, one after another."""
-        text = self.kubectl(
-            "exec", _CLIENT, "--container", "receiver", "--", "sh", "-c", "cat /tmp/alerts.jsonl 2>/dev/null || true"
-        )
+        text = self.client("sh", "-c", "cat /tmp/alerts.jsonl 2>/dev/null || true", container="receiver")
         alerts = [alert for line in text.splitlines() for alert in json.loads(line)]
         return [one for one in alerts if (one["labels"]["alertname"], one["labels"]["queue"]) == (name, queue)]
 
@@ -228,12 +219,6 @@ class Release:
             except Exception as error:  # it is down, perhaps: that is what is looked into
                 text = str(error)
             (folder / f"journal-{queue}.yaml").write_text(text, encoding="utf-8")
-
-    def _apply(self, *objects: Json) -> None:
-        self.kubectl("apply", "--filename=-", given="\n---\n".join(json.dumps(one) for one in objects))
-
-    def end(self) -> None:
-        self.cluster.kubectl("delete", "namespace", self.namespace, "--wait=false", check=False)
 
 
 class HelmError(Exception):

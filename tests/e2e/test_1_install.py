@@ -43,16 +43,15 @@ def test_the_first_job_by_the_command_that_the_notes_print(release: Release) -> 
 
 
 def test_mail_is_seen_in_the_mail_pods_log(release: Release) -> None:
-    command = ["exec", "client", "--container=client", "--", "headrace", "try", "user.registered"]
     payload = '{"user_id": 1, "email": "ada@example.com", "name": "Ada", "registered_at": "2026-01-31T09:30:00Z"}'
-    release.kubectl(*command, payload, f"--url={release.url}")
+    release.client("headrace", "try", "user.registered", payload, f"--url={release.url}")
     assert "ada@example.com" in release.kubectl("logs", f"deployment/{release.prefix}-mail")
 
 
 def test_without_a_key_nobody_is_let_in(release: Release) -> None:
     probe = "import urllib.request as u, urllib.error as e\ntry: u.urlopen(u.Request('{}/v1/jobs/order.settled', data=b'{{}}'))\n"
     probe += "except e.HTTPError as error: print(error.code, error.headers['content-type'])"
-    said = release.kubectl("exec", "client", "--container=client", "--", "python", "-c", probe.format(release.url))
+    said = release.client("python", "-c", probe.format(release.url))
     assert said.split() == ["401", "application/problem+json"]
 
 

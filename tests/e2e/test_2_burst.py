@@ -45,19 +45,8 @@ def test_from_zero_and_to_zero(release: Release) -> None:
 
 
 def test_the_key_that_was_added_is_valid_without_a_restart(release: Release, late_key: LateKey) -> None:
-    ask = (
-        "exec",
-        "client",
-        "--container=client",
-        "--",
-        "env",
-        f"HEADRACE_API_KEY={late_key.key}",
-        "headrace",
-        "dead",
-        "list",
-        "--json",
-    )
-    until(lambda: release.kubectl(*ask, f"--url={release.url}"), lambda said: '"items"' in said, 150, "the new key's first answer")
+    ask = ("env", f"HEADRACE_API_KEY={late_key.key}", "headrace", "dead", "list", "--json", f"--url={release.url}")
+    until(lambda: release.client(*ask), lambda said: '"items"' in said, 150, "the new key's first answer")
     assert {pod["metadata"]["uid"] for pod in release.pods("gateway")} == late_key.gateways
 
 

@@ -10,7 +10,6 @@ from typing import Any
 from tests.e2e.release import SCRIPTS, Release, until
 
 RATE = 40
-_CLIENT = ("exec", "--stdin", "client", "--container=client", "--")
 
 
 def _kill(release: Release, pod: dict[str, Any]) -> None:
@@ -81,14 +80,14 @@ def test_the_api_server_stopped_for_a_minute(release: Release) -> None:
         f"cat > /tmp/submit.py; python /tmp/submit.py {release.url} load.quick dark 0 {jobs} 50 0.5 120 > /tmp/dark.json 2>&1 &"
     )
     program = (SCRIPTS / "submit.py").read_text(encoding="utf-8")
-    release.kubectl(*_CLIENT, "sh", "-c", command, given=program)
+    release.client("sh", "-c", command, given=program)
     time.sleep(2)
     release.cluster.component("stop", "kube-apiserver", "KILL")
     try:
         time.sleep(seconds)
     finally:
         release.cluster.component("start", "kube-apiserver")
-    until(lambda: release.kubectl(*_CLIENT, "cat", "/tmp/dark.json"), lambda said: "accepted" in said, 90, "the client's end")  # noqa: S108 - in the client pod
+    until(lambda: release.client("cat", "/tmp/dark.json"), lambda said: "accepted" in said, 90, "the client's end")  # noqa: S108 - in the client pod
     seen = until(lambda: release.effects("dark"), lambda seen: seen["effects"] >= jobs, 120, "all effects")
     assert seen == {"effects": jobs, "jobs": jobs, "begun": {"1": jobs}, "ended": {"1": jobs}}
     until(release.leader, bool, 120, "a leader again")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 
 from tests.e2e.release import Json, Release, until
 
@@ -18,10 +17,8 @@ def test_a_drain_of_the_node_is_not_blocked(release: Release) -> None:
     nodes = [node["metadata"]["name"] for node in json.loads(release.cluster.kubectl("get", "nodes", "--output=json"))["items"]]
     try:
         for node in nodes:
-            command = ["kubectl", "--kubeconfig", release.cluster.kubeconfig, "drain", node, f"--pod-selector={ours}"]
-            command += ["--ignore-daemonsets", "--delete-emptydir-data", "--timeout=90s"]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-            assert done.returncode == 0, done.stdout + done.stderr
+            options = ("--ignore-daemonsets", "--delete-emptydir-data", "--timeout=90s")
+            release.cluster.kubectl("drain", node, f"--pod-selector={ours}", *options, seconds=120)
         left = [pod for pod in release.get("pods", "--selector", ours)["items"] if pod["metadata"]["uid"] in before]
         assert left == []
     finally:

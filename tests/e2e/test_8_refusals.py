@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.e2e.conftest import base_image
 from tests.e2e.release import HelmError, Json, Release
+from tests.servers import docker
 from tests.servers.kubernetes import Cluster
 
 SMALL: Json = {
@@ -26,7 +26,7 @@ def refused(cluster: Cluster, images: Json) -> Iterator[dict[str, tuple[Release,
     wrong: dict[str, Json] = {
         "secret": {"rabbitmq": {"mode": "external", "external": {"existingSecret": "nowhere"}}},
         "password": {"rabbitmq": {"dev": {"existingSecret": "mistyped"}}},
-        "image": {"image": dict(zip(("repository", "tag"), base_image(cluster).split(":"), strict=True))},
+        "image": {"image": dict(zip(("repository", "tag"), docker.base().rsplit(":", 1), strict=True))},
     }
     releases = {name: Release(cluster, images) for name in wrong}
     url = f"amqp://headrace:wrong@{releases['password'].prefix}-rabbitmq:5672/"

@@ -149,8 +149,7 @@ def test_an_image_made_from_it_may_have_other_handlers(image: str, tmp_path: Pat
 
 
 def test_it_adds_little_to_its_base(image: str) -> None:
-    of_base = docker.base() or "docker.io/library/python:3.13-slim"
-    assert _size(image) - _size(of_base) < _MOST_BYTES
+    assert _size(image) - _size(docker.base()) < _MOST_BYTES
 
 
 def test_it_says_what_it_is_and_by_whom_it_is_run(image: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -10,10 +11,10 @@ from functools import cache
 from pathlib import Path
 
 from tests.servers import find, missing
+from tests.servers.kubernetes import SCRIPT
 
 _ROOT = Path(__file__).parents[2]
-_CLUSTER = _ROOT / "../shared/cluster/cluster"
-_STAND_IN = "headrace.local/python"  # of the official Python image, where no image registry is reached
+_STAND_IN = "headrace.local/python:latest"  # of the official Python image, where no image registry is reached
 _ENVIRONMENT = os.environ | {"DOCKER_BUILDKIT": "1"}  # which older clients have, and use only when they are told to
 
 
@@ -22,8 +23,8 @@ def engine() -> Path:
     """The client of an engine that answers. Skips the test, or fails it where `docker` is required, when there is none."""
     # A distribution's client is of one release with its engine; another one on PATH may lack what BuildKit needs.
     client = Path(shutil.which("/usr/bin/docker") or find("docker", "docker"))
-    if not _answers(client) and _CLUSTER.exists():
-        subprocess.run([_CLUSTER, "base"], capture_output=True, timeout=600, check=False)  # starts one, if it was ever installed
+    if not _answers(client) and SCRIPT.exists():
+        subprocess.run([SCRIPT, "base"], capture_output=True, timeout=600, check=False)  # starts one, if it was ever installed
     if not _answers(client):
         missing("docker", f"no engine answers {client}")
     return client
@@ -42,9 +43,12 @@ def has(image: str) -> bool:
     return bool(run("image", "ls", "--quiet", image))
 
 
+@cache
 def base() -> str:
-    """What images are built upon: $HEADRACE_BASE_IMAGE, else the stand-in where it is, else the Dockerfile's own (empty)."""
-    return os.environ.get("HEADRACE_BASE_IMAGE") or (_STAND_IN if has(_STAND_IN) else "")
+    """What images are built upon, with its tag: $HEADRACE_BASE_IMAGE, else the stand-in where it is, else the Dockerfile's own."""
+    official = re.search(r"^ARG BASE_IMAGE=(\S+)", (_ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert official
+    return os.environ.get("HEADRACE_BASE_IMAGE") or (_STAND_IN if has(_STAND_IN) else official[1])
 
 
 def build(
@@ -57,7 +61,7 @@ def build(
 ) -> None:
     """Build an image. arguments: build arguments besides BASE_IMAGE, which is `base()`."""
     given = {"BASE_IMAGE": base()} | dict(arguments or {})
-    options = [option for name, value in given.items() if value for option in ("--build-arg", f"{name}={value}")]
+    options = [option for name, value in given.items() for option in ("--build-arg", f"{name}={value}")]
     file = dockerfile or context / "Dockerfile"
     # The host's network: a registry of packages may be reached by a proxy on it.
     run("build", "--network=host", "--file", str(file), "--tag", tag, *options, str(context), timeout=seconds)

@@ -1,4 +1,8 @@
-"""A Kubernetes cluster: that of $KUBECONFIG, else one that this machine has built (`../shared/cluster/cluster build`)."""
+"""A Kubernetes cluster: that of $KUBECONFIG, else one that this machine has built, with the tool that $HEADRACE_CLUSTER names.
+
+What differs between clusters is a hook: loading an image, stopping a component, killing a pod's processes. One that a cluster does not
+have skips the test with its name, or fails it where `kubernetes` is required.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +22,7 @@ import pytest
 
 from tests.servers import find, missing
 
-_SCRIPT = Path(__file__).parents[2] / "../shared/cluster/cluster"
+SCRIPT = Path(os.environ.get("HEADRACE_CLUSTER") or Path(__file__).parents[2] / "../shared/cluster/cluster")
 
 
 class Cluster:
@@ -37,34 +42,47 @@ class Cluster:
         """Whether it is the one beside this folder, which reaches no registry."""
         return self._script is not None
 
-    def kubectl(self, *arguments: str, given: str = "", check: bool = True) -> str:
-        command = [self._kubectl, "--kubeconfig", self.kubeconfig, "--request-timeout=20s", *arguments]
-        done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=60, check=False)
+    def kubectl(self, *arguments: str, given: str = "", check: bool = True, seconds: float = 0) -> str:
+        """seconds: for a command that runs so long, of many requests or of one; without it a request may take 20 s."""
+        command = [self._kubectl, "--kubeconfig", self.kubeconfig, *([] if seconds else ["--request-timeout=20s"]), *arguments]
+        done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=seconds or 60, check=False)
         if check and done.returncode:
-            raise RuntimeError(f"kubectl {' '.join(arguments)}: {done.stderr}")
+            raise RuntimeError(f"kubectl {' '.join(arguments)}: {done.stdout}{done.stderr}")
         return done.stdout
 
     def component(self, action: str, name: str, *arguments: str) -> None:
         """`stop` or `start` a component. Skips the test where the cluster is somebody else's."""
         if self._script is None:
-            pytest.skip("the components of the cluster of $KUBECONFIG are not ours to stop")
+            missing("kubernetes", "hook `component`: the components of the cluster of $KUBECONFIG are not ours to stop")
         _run(self._script, action, name, *arguments)
 
     def kill(self, pod: dict[str, Any]) -> bool:
         """SIGKILL the processes of a pod, whose containers the kubelet then starts again. False where that is another machine."""
+        if not self.local:
+            return False
         uid = pod["metadata"]["uid"].replace("-", "[-_]")
         found = [path for path in Path("/proc").glob("[0-9]*/cgroup") if re.search(f"pod{uid}", _text(path))]
         victims = [int(path.parent.name) for path in found if "pause" not in _text(path.with_name("comm"))]
-        for victim in victims if self.local else ():
+        for victim in victims:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(victim, signal.SIGKILL)
-        return bool(victims) and self.local
+        return bool(victims)
 
     def load(self, image: str) -> None:
-        """Have the cluster know an image of this machine's Docker engine."""
-        if self._script is None:
-            raise RuntimeError("the cluster of $KUBECONFIG is not ours: load the image there yourself")
-        _run(self._script, "image", image)
+        """Have the cluster know an image of this machine's Docker engine. Skips the test where that is neither ours nor kind's."""
+        if self._script is not None:
+            _run(self._script, "image", image)
+            return
+        context = self.kubectl("config", "current-context").strip()
+        if not context.startswith("kind-"):
+            missing(
+                "kubernetes", "hook `load`: the cluster of $KUBECONFIG is neither ours nor kind's; load the images there yourself"
+            )
+        with tempfile.TemporaryDirectory() as folder:  # as an archive: kind cannot always read the engine's own store
+            archive = f"{folder}/image.tar"
+            subprocess.run(["docker", "save", "--output", archive, image], capture_output=True, timeout=120, check=True)
+            load = ["kind", "load", "image-archive", archive, "--name", context.removeprefix("kind-")]
+            subprocess.run(load, capture_output=True, timeout=300, check=True)
 
 
 class Namespace:
@@ -75,11 +93,12 @@ class Namespace:
         self.name = f"headrace-test-{uuid.uuid4().hex[:8]}"
         cluster.kubectl("create", "namespace", self.name)
 
-    def kubectl(self, *arguments: str, given: str = "", check: bool = True) -> str:
-        return self.cluster.kubectl("--namespace", self.name, *arguments, given=given, check=check)
+    def kubectl(self, *arguments: str, given: str = "", check: bool = True, seconds: float = 0) -> str:
+        return self.cluster.kubectl("--namespace", self.name, *arguments, given=given, check=check, seconds=seconds)
 
-    def get(self, kind: str, name: str = "") -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.kubectl("get", kind, *([name] if name else []), "--output=json"))
+    def get(self, kind: str, *more: str) -> dict[str, Any]:
+        """One by its name, or all of them, or those that options select."""
+        found: dict[str, Any] = json.loads(self.kubectl("get", kind, *more, "--output=json"))
         return found
 
     def apply(self, *objects: dict[str, Any]) -> None:
@@ -112,18 +131,18 @@ def running() -> Iterator[Cluster]:
     """Started, and stopped again, unless it was there."""
     given, home = os.environ.get("KUBECONFIG"), built()
     if given:
-        yield Cluster(given, _SCRIPT if home is not None and Path(given).is_relative_to(home) else None)
+        yield Cluster(given, SCRIPT if home is not None and Path(given).is_relative_to(home) else None)
         return
     if home is None:
         missing("kubernetes", "KUBECONFIG is not set, and no cluster was built on this machine")
-    ours = "kube-apiserver stopped" in _run(_SCRIPT, "status")
-    kubeconfig, path = re.findall(r"=(\S+)", _run(_SCRIPT, "up"))[:2]
+    ours = "kube-apiserver stopped" in _run(SCRIPT, "status")
+    kubeconfig, path = re.findall(r"=(\S+)", _run(SCRIPT, "up"))[:2]
     os.environ["PATH"] = f"{path.split(':', maxsplit=1)[0]}:{os.environ['PATH']}"
     try:
-        yield Cluster(kubeconfig, _SCRIPT)
+        yield Cluster(kubeconfig, SCRIPT)
     finally:
         if ours:
-            _run(_SCRIPT, "down")
+            _run(SCRIPT, "down")
 
 
 @pytest.fixture
@@ -143,9 +162,9 @@ def _text(path: Path) -> str:
 
 def built() -> Path | None:
     """Where the built cluster is, as its script says, or None."""
-    if not _SCRIPT.exists():
+    if not SCRIPT.exists():
         return None
-    default = re.search(r"HEADRACE_CLUSTER_HOME:-([^}]+)", _SCRIPT.read_text(encoding="utf-8"))
+    default = re.search(r"HEADRACE_CLUSTER_HOME:-([^}]+)", SCRIPT.read_text(encoding="utf-8"))
     home = Path(os.environ.get("HEADRACE_CLUSTER_HOME") or (default.group(1) if default else ""))
     return home if (home / "bin" / "kubectl").exists() else None
 
