@@ -1,7 +1,7 @@
 """A Kubernetes cluster: that of $KUBECONFIG, else one that this machine has built, with the tool that $HEADRACE_CLUSTER names.
 
-What differs between clusters is a hook: loading an image, stopping a component, killing a pod's processes. One that a cluster does not
-have skips the test with its name, or fails it where `kubernetes` is required.
+What differs between clusters is a hook: loading an image, stopping a component, killing a pod's processes. One that a cluster does
+not have skips the test with its name, or fails it where `kubernetes` is required.
 """
 
 from __future__ import annotations
@@ -75,9 +75,7 @@ class Cluster:
             return
         context = self.kubectl("config", "current-context").strip()
         if not context.startswith("kind-"):
-            missing(
-                "kubernetes", "hook `load`: the cluster of $KUBECONFIG is neither ours nor kind's; load the images there yourself"
-            )
+            missing("kubernetes", "hook `load`: the cluster of $KUBECONFIG is neither ours nor kind's")
         with tempfile.TemporaryDirectory() as folder:  # as an archive: kind cannot always read the engine's own store
             archive = f"{folder}/image.tar"
             subprocess.run(["docker", "save", "--output", archive, image], capture_output=True, timeout=120, check=True)
