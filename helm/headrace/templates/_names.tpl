@@ -108,10 +108,10 @@ labels:
 {{- if and (eq .Values.rabbitmq.mode "dev") (not .Values.gateway.apiKeys.existingSecret) (not .Values.gateway.apiKeys.open) }}true{{ end }}
 {{- end }}
 
-{{/* A random word that stays what it is while its Secret is there. Given (root, Secret, key); offline it is new each time. */}}
+{{/* What stays what it is while its Secret is there. Given (root, Secret, key, what it is at first); offline it is new each time. */}}
 {{- define "headrace.kept" -}}
 {{- $root := index . 0 -}}
 {{- $found := lookup "v1" "Secret" $root.Release.Namespace (index . 1) | default dict -}}
 {{- $value := get ($found.data | default dict) (index . 2) -}}
-{{- if $value }}{{ $value | b64dec }}{{ else }}{{ randAlphaNum 40 }}{{ end }}
+{{- if $value }}{{ $value | b64dec }}{{ else }}{{ index . 3 }}{{ end }}
 {{- end }}

@@ -2,13 +2,7 @@
 {{- define "headrace.pod" -}}
 {{- $root := index . 0 -}}
 {{- $of := index . 3 -}}
-{{- with $root.Values.imagePullSecrets }}
-imagePullSecrets:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-enableServiceLinks: false
-securityContext:
-  {{- include "headrace.podSecurity" $root.Values.runAsUser | nindent 2 }}
+{{ include "headrace.anyPod" (list $root $root.Values.runAsUser) }}
 {{- with $of.priorityClassName | default $root.Values.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
@@ -39,16 +33,46 @@ topologySpreadConstraints:
 {{- end }}
 {{- end }}
 
-{{/* Given the uid, or null. */}}
-{{- define "headrace.podSecurity" -}}
-runAsNonRoot: true
-{{- with . }}
-runAsUser: {{ int . }}
-runAsGroup: {{ int . }}
-fsGroup: {{ int . }}
-fsGroupChangePolicy: OnRootMismatch
+{{/* What every pod has. Given (root, its uid or null). */}}
+{{- define "headrace.anyPod" -}}
+{{- with (index . 0).Values.imagePullSecrets -}}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{ end -}}
+enableServiceLinks: false
+securityContext:
+  runAsNonRoot: true
+  {{- with index . 1 }}
+  runAsUser: {{ int . }}
+  runAsGroup: {{ int . }}
+  fsGroup: {{ int . }}
+  fsGroupChangePolicy: OnRootMismatch
+  {{- end }}
+  seccompProfile: {type: RuntimeDefault}
 {{- end }}
-seccompProfile: {type: RuntimeDefault}
+
+{{/* And every pod that asks nothing of the API server: all but the controller's. Given (root, its uid or null). */}}
+{{- define "headrace.sealedPod" -}}
+{{ include "headrace.anyPod" . }}
+serviceAccountName: {{ include "headrace.fullname" (index . 0) }}-programs
+automountServiceAccountToken: false
+{{- end }}
+
+{{/* The volume of a dev broker or store, with what becomes of it. Given (root, component, "", its values). */}}
+{{- define "headrace.volume" -}}
+{{- $dev := index . 3 -}}
+persistentVolumeClaimRetentionPolicy: {whenDeleted: {{ $dev.keep | ternary "Retain" "Delete" }}, whenScaled: Retain}
+volumeClaimTemplates:
+  - metadata:
+      name: data
+      labels:
+        {{- include "headrace.selector" (slice . 0 3) | nindent 8 }}
+    spec:
+      accessModes: [ReadWriteOnce]
+      {{- with $dev.storageClassName }}
+      storageClassName: {{ . }}
+      {{- end }}
+      resources: {requests: {storage: {{ $dev.storage }}}}
 {{- end }}
 
 {{- define "headrace.containerSecurity" -}}
