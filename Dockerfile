@@ -45,7 +45,7 @@ EXPOSE 8080 8081 8082
 # Each program has signal handlers of its own and starts no other process: it needs no init before it.
 CMD ["python", "-m", "service"]
 # Last, since they change with each commit.
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="headrace" \
       org.opencontainers.image.description="Gateway, consumers and controller of an autoscaling asynchronous service" \

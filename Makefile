@@ -13,14 +13,16 @@ REVISION := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)$(shell git d
 # The oldest Helm 3 that the chart supports, and the newest.
 HELM3 := v3.17.4 v3.22.0
 
-.PHONY: help demo up test e2e check chart-tools chart-docs manifests image sbom kind-up kind-down format bench-smoke bench-backlog bench-controller bench-cluster-step lock clean
+.PHONY: help demo up test unit coverage chaos sim soak house e2e check report-tools chart-tools chart-docs manifests image sbom kind-up kind-down format bench-smoke bench-backlog bench-controller bench-simulate bench-cluster-step lock clean
 
 help: ## list these commands
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/; s/\$$\$$/$$/g' | expand -t 20
 
 # The locks are whole, so pip resolves nothing: asked for `coverage[toml]`, it would meet tomorrow's release without a hash.
+# An environment that was broken off half-made has no pip, and would stay so: it is made anew, or taken away.
 $(VENV)/run.stamp: requirements.lock pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); \
+	  echo "$(VENV) cannot be made: Debian and Ubuntu have what it needs in a package of its own: apt-get install python3-venv" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
@@ -29,32 +31,60 @@ $(VENV)/dev.stamp: requirements-dev.lock $(VENV)/run.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
 	touch $@
 
+report-tools: $(VENV)/dev.stamp ## what `headrace simulate --out` draws with, and the other tools of the development
+
 demo: $(VENV)/run.stamp ## send real work through the embedded system, and watch it
 	$(BIN)/headrace demo
 
 up: $(VENV)/run.stamp ## run the embedded system until Ctrl-C
 	$(BIN)/headrace up
 
+# Two at a time: most tests wait for a server more than they compute. A file runs in one worker, or what shares a slow server;
+# in the order of the folders, in which the slowest come first.
+PYTEST := $(BIN)/python -m pytest
+SPREAD := -n 2 --dist loadgroup --no-loadscope-reorder
+SCHEDULES := tests/simulation/test_schedules.py tests/simulation/mutants
+CLUSTER := tests/cluster tests/e2e
+TESTED := -m "not chaos or cell" $(addprefix --ignore=,$(SCHEDULES) $(CLUSTER))
+
 test: $(VENV)/dev.stamp ## all tests whose servers are here; HEADRACE_TEST_REQUIRE=postgres makes a skip a failure
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --ignore=tests/cluster --ignore=tests/e2e
+	$(PYTEST) $(SPREAD) $(TESTED)
+
+unit: $(VENV)/dev.stamp ## the tests that need nothing beside Python
+	$(PYTEST) $(SPREAD) -n 4 -q tests/unit tests/properties
+
+coverage: $(VENV)/dev.stamp ## which lines and branches `make test` runs: it takes twice as long
+	$(PYTEST) $(SPREAD) $(TESTED) --timeout=240 --cov --cov-report=term:skip-covered
+
+chaos: $(VENV)/dev.stamp ## the matrix of faults, printed, and all else that is killed and stalled (RabbitMQ, Redis, PostgreSQL, root; 30 minutes)
+	$(PYTEST) $(SPREAD) tests/chaos
+
+house: ## unit and contract tests on every Python that is supported; PYTHONS names them
+	.ci/house $(PYTHONS)
+
+sim: $(VENV)/dev.stamp ## 2,000 schedules of faults through the whole system in virtual time, on all cores
+	HEADRACE_SIM_SCHEDULES=2000 $(BIN)/python -m pytest -q --durations=0 $(SCHEDULES)
+
+soak: $(VENV)/dev.stamp ## schedules until Ctrl-C; each failure with its seed and its shortest schedule
+	$(BIN)/python -m tests.simulation.soak
 
 e2e: $(VENV)/dev.stamp ## the tests on a Kubernetes cluster (KUBECONFIG, or the one beside this folder) and of the image (Docker)
-	$(BIN)/python -m pytest --timeout=400 --durations=15 tests/cluster tests/e2e
+	$(PYTEST) --timeout=400 --durations=15 $(CLUSTER)
 
 check: $(VENV)/dev.stamp $(VENV)/checkov.stamp ## lint, types, directions of dependency, shell scripts, Dockerfile, alert rules, the chart
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/shellcheck .ci/run k8s/*.sh
+	$(BIN)/shellcheck .ci/bare .ci/full .ci/house .ci/kind .ci/run .ci/servers k8s/*.sh
 	$(BIN)/hadolint Dockerfile
 	$(if $(shell command -v promtool),promtool check rules telemetry/rules/headrace.yaml && promtool test rules telemetry/rules/tests.yaml,@echo "promtool is not here: the alert rules are not checked")
-	$(BIN)/python -m pytest -q tests/deploy/test_lint.py
+	$(PYTEST) -q tests/deploy/test_lint.py
 
 chart-tools: $(VENV)/checkov.stamp $(VENV)/helms.stamp ## what the chart's tests need besides Helm 4: checkov, and with Go two Helms 3
 
 $(VENV)/checkov.stamp: tests/deploy/checkov.lock $(VENV)/run.stamp
-	test -x $(VENV)/checkov/bin/python || $(PYTHON) -m venv $(VENV)/checkov
+	$(VENV)/checkov/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)/checkov
 	$(VENV)/checkov/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r tests/deploy/checkov.lock
 	touch $@
 
@@ -70,8 +100,7 @@ chart-docs: $(VENV)/dev.stamp ## make the chart's schema, its table of values an
 	cp telemetry/rules/headrace.yaml helm/headrace/rules/headrace.yaml
 
 manifests: ## render k8s/headrace.yaml from the chart and k8s/values.yaml (needs Helm)
-	k8s/render.sh > k8s/headrace.yaml.new
-	mv k8s/headrace.yaml.new k8s/headrace.yaml
+	k8s/render.sh > k8s/headrace.yaml.new && mv k8s/headrace.yaml.new k8s/headrace.yaml || { rm -f k8s/headrace.yaml.new; exit 1; }
 
 image: ## build the image, headrace:dev; IMAGE=… and BASE_IMAGE=… name others (needs Docker)
 	$(DOCKER) build $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) --build-arg VERSION=$(VERSION) \
@@ -108,6 +137,9 @@ bench-backlog: $(VENV)/dev.stamp ## whether a consumer's memory grows with a que
 bench-controller: $(VENV)/dev.stamp ## CPU of a tick, and memory, of one controller with 300 queues
 	$(BIN)/python -m bench.controller
 
+bench-simulate: $(VENV)/dev.stamp ## how long the simulator takes for a day of 230 million jobs
+	$(BIN)/python -m bench.simulate
+
 bench-cluster-step: $(VENV)/dev.stamp ## the step on which KEDA was measured, on a real cluster (needs RabbitMQ, Docker, the cluster; 5 minutes)
 	$(BIN)/python -m bench.cluster_step
 
@@ -117,4 +149,5 @@ lock: ## compile the lock files anew (needs uv)
 	uv pip compile --universal --generate-hashes --no-annotate --no-header -q --python-version 3.11 tests/deploy/checkov.in -o tests/deploy/checkov.lock
 
 clean: ## remove the environment and what was generated
-	rm -rf $(VENV) .headrace .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage build ./*.egg-info
+	rm -rf $(VENV) .headrace .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage build ./*.egg-info
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

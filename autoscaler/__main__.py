@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 import uvloop
@@ -16,7 +17,9 @@ from telemetry import logs
 
 
 def main() -> int:
-    """The exit code: 0 after a stop, 2 for a setting or a contract that cannot be used."""
+    """The exit code: 0 after a stop, 1 when a task could not be kept running, 2 for a setting or a contract that cannot be used."""
+    epilog = "Its settings are environment variables: `headrace settings` lists them."
+    argparse.ArgumentParser(prog="python -m autoscaler", description="Scale the consumers.", epilog=epilog).parse_args()
     try:
         settings = load(ControllerSettings)
         app = ControllerApp(settings, Catalogue.of(contracts))
@@ -24,8 +27,11 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     logs.configure(settings.log_level, settings.log_format, "controller")
-    uvloop.run(app.run())
-    return 0
+    try:
+        return 0 if uvloop.run(app.run()) else 1
+    except SettingsError as error:  # of what is looked for only now: a free port, a cluster
+        print(error, file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

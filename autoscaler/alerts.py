@@ -12,6 +12,7 @@ from autoscaler.model import Alert, AlertKind
 from autoscaler.ports import AlertSink
 from jobs.clock import Clock, rfc3339
 from telemetry import logs, metrics
+from telemetry.supervisor import Supervisor
 
 _log = logs.get("autoscaler.alerts")
 
@@ -25,8 +26,9 @@ REMIND_SECONDS = 120.0
 class Alerts:
     """Knows which alerts stand. Metric and log line are always told; sinks are further ones."""
 
-    def __init__(self, sinks: Sequence[AlertSink], clock: Clock) -> None:
+    def __init__(self, sinks: Sequence[AlertSink], clock: Clock, supervisor: Supervisor | None = None) -> None:
         self._sinks = sinks
+        self._supervisor = supervisor or Supervisor()
         self._clock = clock
         self._standing: dict[tuple[str, str, AlertKind], tuple[Alert, float, float]] = {}  # last carried, last told
         self._telling: set[asyncio.Task[None]] = set()
@@ -66,7 +68,7 @@ class Alerts:
 
     def _tell(self, workload: str, queue: str, alert: Alert, *, resolved: bool) -> None:
         for sink in self._sinks:
-            task = asyncio.get_running_loop().create_task(sink.tell(workload, queue, alert, resolved=resolved))
+            task = self._supervisor.once("alert", sink.tell(workload, queue, alert, resolved=resolved))
             self._telling.add(task)
             task.add_done_callback(self._telling.discard)
 

@@ -30,6 +30,7 @@ from jobs.clock import SystemClock
 from jobs.errors import SettingsError
 from telemetry import eventloop, logs
 from telemetry.probes import Probes
+from telemetry.supervisor import Supervisor
 
 _log = logs.get("autoscaler")
 
@@ -59,6 +60,21 @@ def workloads_of(settings: ControllerSettings, catalogue: Catalogue) -> dict[str
     return {workload.name: workload for workload in workloads}
 
 
+def _check_interval(interval: float, policies: Mapping[str, Policy]) -> None:
+    """Raises SettingsError where figures would be too old before the next look, or a window would hold one look alone."""
+    for name, policy in policies.items():
+        if 2 * interval > policy.freshness:
+            raise SettingsError(
+                f"HEADRACE_INTERVAL={interval:g}: {name} takes figures that are older than freshness={policy.freshness:g} s for "
+                f"unknown; give {policy.freshness / 2:g} at most, or more freshness in its policy"
+            )
+        if policy.down_window and interval > policy.down_window:
+            raise SettingsError(
+                f"HEADRACE_INTERVAL={interval:g}: within down_window={policy.down_window:g} s {name} would be looked at once; "
+                "give a shorter interval, or a longer window in its policy"
+            )
+
+
 class Outside(NamedTuple):
     """What differs between one machine and a cluster."""
 
@@ -70,51 +86,70 @@ class Outside(NamedTuple):
 class ControllerApp:
     """One process that scales some workloads."""
 
-    def __init__(self, settings: ControllerSettings, catalogue: Catalogue) -> None:
+    def __init__(self, settings: ControllerSettings, catalogue: Catalogue, supervisor: Supervisor | None = None) -> None:
         self._settings = settings
         self._clock = SystemClock()
         self._workloads = workloads_of(settings, catalogue)
         self._policies = {name: policy_of(of.policy) for name, of in self._workloads.items()}
+        _check_interval(settings.interval, self._policies)
         self._queues = {name: of.queues for name, of in self._workloads.items()}
         self._catalogue = catalogue
         self._stop = asyncio.Event()
+        self._failed = False
+        self._supervisor = supervisor or Supervisor()
+        self._supervisor.give_up = self._give_up
 
-    async def run(self) -> None:
-        """Run until SIGTERM or SIGINT. A second signal ends the process at once."""
+    async def run(self) -> bool:
+        """Run until SIGTERM or SIGINT. A second signal ends the process at once. False: it has ended because a task that must not
+        end could not be kept running. Raises SettingsError for a port that is taken, or where there is no Kubernetes."""
         self._listen_to_signals()
         async with self._outside() as outside:
             await self._run(outside)
+        await self._supervisor.close()
         _log.info("stopped")
+        return not self._failed
+
+    def _give_up(self, reason: str) -> None:
+        _log.critical("a task cannot be kept running; the program ends, to be started anew", why=reason)
+        self._failed = True
+        self._stop.set()
 
     async def _run(self, outside: Outside) -> None:
         settings, clock, actuator = self._settings, self._clock, outside.actuator
-        consumers = ConsumersSignal(self._replicas_of(actuator), clock, settings.signal_timeout)
-        watchers = Watchers(self._signals(consumers), [q for of in self._queues.values() for q in of], clock, settings.interval)
-        recorder, alerts = Recorder(choose.journal(settings, clock)), Alerts([*self._sinks(), *outside.sinks], clock)
+        drains = {queue: self._policies[name].drain_seconds for name, of in self._queues.items() for queue in of}
+        consumers = ConsumersSignal(self._replicas_of(actuator), clock, settings.signal_timeout, drains)
+        owner, queues = self._supervisor, [q for of in self._queues.values() for q in of]
+        watchers = Watchers(self._signals(consumers), queues, clock, settings.interval, owner)
+        recorder = Recorder(choose.journal(settings, clock, owner), owner)
+        alerts = Alerts([*self._sinks(), *outside.sinks], clock, owner)
         controller = Controller(
             [self._workload(name, watchers, actuator, recorder, alerts, consumers) for name in self._workloads],
             watchers,
             outside.leadership,
             clock,
             settings.interval,
+            owner,
         )
-        probes = Probes(settings.controller_host, settings.controller_port, list, lambda: self._not_ready(actuator), {})
+        probes = Probes(
+            settings.controller_host,
+            settings.controller_port,
+            lambda: owner.wrong,
+            lambda: self._not_ready(actuator),
+            {},
+            owner,
+            "HEADRACE_CONTROLLER",
+        )
         probes.open()
         await actuator.open()
-        for opened in (recorder, watchers, outside.leadership):
+        for opened in (recorder, watchers, outside.leadership, controller):
             await opened.open()
-        background = [asyncio.create_task(controller.run()), asyncio.create_task(eventloop.watch())]
+        watch = owner.start("event loop", eventloop.watch)
         _log.info("controlling", workloads={name: list(of) for name, of in self._queues.items()}, dry_run=settings.dry_run)
-        stopping = asyncio.create_task(self._stop.wait())
-        await asyncio.wait({stopping, *background}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (stopping, *background):
-            task.cancel()
-        ended = await asyncio.gather(*background, return_exceptions=True)
+        await self._stop.wait()
+        await controller.close()
         for part in (outside.leadership, watchers, recorder, alerts, actuator, probes):  # the lead first: another one may take over
             await part.close()
-        for result in ended:
-            if isinstance(result, Exception):
-                raise result
+        await watch.stop()
 
     def _workload(
         self, name: str, watchers: Watchers, actuator: Actuator, recorder: Recorder, alerts: Alerts, consumers: ConsumersSignal
@@ -140,15 +175,18 @@ class ControllerApp:
         if settings.actuator == "processes":
             from autoscaler.actuators.processes import Processes
 
-            processes = Processes(self._queues, Path(settings.registry), drain=_DRAIN_SECONDS, clock=self._clock)
+            folder, owner = Path(settings.registry), self._supervisor
+            processes = Processes(self._queues, folder, drain=_DRAIN_SECONDS, clock=self._clock, supervisor=owner)
             yield Outside(self._maybe_dry(processes), Always(), [])
             return
         from autoscaler.actuators.kubernetes import EventSink, Kubernetes, Lease, connect
 
         api = await connect(namespace=settings.namespace)
         try:
-            kubernetes = Kubernetes(api, list(self._workloads), metrics_port=settings.consumer_port, clock=self._clock)
-            lease = Lease(api, settings.lease, clock=self._clock)
+            kubernetes = Kubernetes(
+                api, list(self._workloads), metrics_port=settings.consumer_port, clock=self._clock, supervisor=self._supervisor
+            )
+            lease = Lease(api, settings.lease, clock=self._clock, supervisor=self._supervisor)
             yield Outside(self._maybe_dry(kubernetes), lease, [EventSink(kubernetes)])
         finally:
             await api.close()
@@ -159,7 +197,7 @@ class ControllerApp:
     def _signals(self, consumers: ConsumersSignal) -> list[Signal]:
         """The broker's depths first: they are true at the moment of asking. The management API's figures are 5 s old."""
         settings, clock = self._settings, self._clock
-        broker = choose.broker(settings, self._catalogue.topology(), clock)
+        broker = choose.broker(settings, self._catalogue.topology(), clock, self._supervisor)
         signals: list[Signal] = [DepthSignal(broker, clock, settings.signal_timeout), consumers]
         if settings.management_url.get_secret_value():
             vhost = unquote(urlsplit(settings.broker.get_secret_value()).path[1:]) or "/"

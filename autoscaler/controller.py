@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import orjson
@@ -20,6 +21,7 @@ from autoscaler.watchers import Watchers
 from jobs.clock import Clock
 from jobs.errors import ActuatorError, StoreUnavailable
 from telemetry import logs, metrics
+from telemetry.supervisor import Beat, Supervised, Supervisor
 
 _log = logs.get("autoscaler.controller")
 
@@ -147,42 +149,58 @@ class Controller:
     """All workloads, each in a loop of its own, as long as this controller has the lead."""
 
     def __init__(
-        self, workloads: Sequence[WorkloadController], watchers: Watchers, leadership: Leadership, clock: Clock, interval: float
+        self,
+        workloads: Sequence[WorkloadController],
+        watchers: Watchers,
+        leadership: Leadership,
+        clock: Clock,
+        interval: float,
+        supervisor: Supervisor | None = None,
     ) -> None:
-        """interval: seconds between two rounds of one workload."""
+        """interval: seconds between two rounds of one workload. supervisor: the program's, which keeps them coming."""
         self._workloads = workloads
         self._watchers = watchers
         self._leadership = leadership
         self._clock = clock
         self._interval = interval
+        self._supervisor = supervisor or Supervisor()
+        self._rounds: list[Supervised] = []
+        self._led: set[str] = set()  # names of the workloads that are led: also by a loop that begins again
 
-    async def run(self) -> None:
-        """Until cancelled."""
-        await asyncio.gather(*(self._loop(workload) for workload in self._workloads))
+    async def open(self) -> None:
+        for one in self._workloads:
+            work = functools.partial(self._loop, one)
+            self._rounds.append(self._supervisor.start(f"workload {one.name}", work, patience=max(30.0, 10 * self._interval)))
 
-    async def _loop(self, workload: WorkloadController) -> None:
-        led = False
+    async def close(self) -> None:
+        await asyncio.gather(*(one.stop() for one in self._rounds))
+
+    async def _loop(self, workload: WorkloadController, beat: Beat) -> None:
+        if not self._watchers.rounds:  # a decision before the first look would be about nothing
+            await self._until(self._watchers.looked)
         while True:
+            beat()
             looked = self._watchers.looked  # of before the round: a look that ends within it is not missed
             leads = self._leadership.leading
             metrics.LEADING.set(leads)
-            if led and not leads:
+            if leads:
+                await self._round(workload)
+            elif workload.name in self._led:
+                self._led.remove(workload.name)
                 workload.end()
-            led = await self._round(workload, led) if leads else False
             await self._until(looked)
 
-    async def _round(self, workload: WorkloadController, led: bool) -> bool:
-        """Whether the lead is taken. What goes wrong in one workload is said, and tried again in its next round."""
+    async def _round(self, workload: WorkloadController) -> None:
+        """What goes wrong in one workload is said, and tried again in its next round."""
         began = self._clock.steady()
         try:
-            if not led:
+            if workload.name not in self._led:
                 await workload.begin()
-                led = True
+                self._led.add(workload.name)
             await workload.step()
         except Exception as error:
             workload.failed(error)
         metrics.TICK_SECONDS.observe(self._clock.steady() - began)
-        return led
 
     async def _until(self, looked: asyncio.Event) -> None:
         """Until the signals have looked, so that a decision is about this moment; or until no look has ended for long.

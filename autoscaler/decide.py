@@ -2,7 +2,8 @@
 
     wanted = ceil((arrivals at now + start-up + max(0, waiting - slack) / drain target) / (a replica's speed * utilisation))
 
-and never less than the threshold rules, the schedule and the bounds ask for. What is not known is never taken for 0.
+for short jobs (`view.py` has the whole of it), and never less than the threshold rules, the schedule and the bounds ask for. No
+replica is taken away in which a run would outlast its drain. What is not known is never taken for 0.
 """
 
 from __future__ import annotations
@@ -11,12 +12,18 @@ from math import ceil
 from typing import NamedTuple
 
 from autoscaler.explain import alerts_of, text_of
-from autoscaler.guard import watch_progress
+from autoscaler.guard import held_back, watch_progress
 from autoscaler.model import UNKNOWN, Decision, Observation, Pause, Policy, Reason
 from autoscaler.schedule import floor_at
 from autoscaler.state import NEVER, State
 from autoscaler.view import View, learn, view_of
 from autoscaler.window import Peaks, peak_of
+
+# Fewer must have been wanted for the time of so many jobs, too, up to a minute: of longer jobs a few more or less run at any
+# moment.
+_JOBS_HELD, _HELD_AT_MOST = 3.0, 60.0
+# A job that takes so many times as long as a backlog may stand is not to wait for the tolerance's sake.
+_LONG = 6.0
 
 
 class Draft(NamedTuple):
@@ -24,13 +31,23 @@ class Draft(NamedTuple):
     reason: Reason
 
 
+class Fewer(NamedTuple):
+    """peak: replicas, the most that was wanted within the last `window` seconds."""
+
+    peak: int
+    window: float
+
+
 def decide(policy: Policy, state: State, seen: Observation, now: float) -> tuple[Decision, State]:
     """Decide for one queue. now: monotonic seconds."""
     state = learn(policy, state, seen, now)
     view = view_of(policy, state, seen, now)
     low = max(policy.min_replicas, floor_at(policy.floors, seen.wall))
-    peak, peaks = peak_of(state.peaks, view.settled, now, policy.down_window)
-    final = _bounded(policy, _draft(policy, state, view, seen, now, low, peak), seen, low)
+    # What would be taken away before it has started was asked for in vain.
+    startup, job = state.startup.expected(policy.startup_seconds), state.service.mean(policy.service_seconds)
+    window = max(policy.down_window, startup, min(_JOBS_HELD * job, _HELD_AT_MOST))
+    peak, peaks = peak_of(state.peaks, view.settled, now, window)
+    final = _bounded(policy, _draft(policy, state, view, seen, now, low, Fewer(peak, window)), seen, low)
     decision = Decision(
         final.replicas,
         final.reason,
@@ -43,8 +60,8 @@ def decide(policy: Policy, state: State, seen: Observation, now: float) -> tuple
     return decision, _remember(policy, state, view, seen, peaks, decision.replicas, now)
 
 
-def _draft(policy: Policy, state: State, view: View, seen: Observation, now: float, low: int, peak: int) -> Draft:
-    """What is wanted, before bounds. peak: replicas, the most that the window asks for."""
+def _draft(policy: Policy, state: State, view: View, seen: Observation, now: float, low: int, fewer: Fewer) -> Draft:
+    """What is wanted, before bounds."""
     asked = seen.asked
     if seen.pause is Pause.ALL:
         return Draft(asked, Reason.PAUSED)
@@ -56,7 +73,7 @@ def _draft(policy: Policy, state: State, view: View, seen: Observation, now: flo
         return Draft(max(1, ceil(view.raw)), Reason.WAKE) if view.backlog > 0 else Draft(0, Reason.STEADY)
     if low == 0 and view.empty and _idle(policy, state, now):
         return Draft(0, Reason.IDLE)
-    return _more(policy, state, view, seen, now) or _fewer(policy, state, view, asked, peak, now)
+    return _more(policy, state, view, seen, now) or _fewer(policy, state, view, asked, fewer, now)
 
 
 def _idle(policy: Policy, state: State, now: float) -> bool:
@@ -66,14 +83,19 @@ def _idle(policy: Policy, state: State, now: float) -> bool:
 def _more(policy: Policy, state: State, view: View, seen: Observation, now: float) -> Draft | None:
     """More than runs, by the formula or, where that asks for less, by a threshold rule; held where more have brought nothing."""
     asked = seen.asked
-    draft = Draft(ceil(view.raw), Reason.BACKLOG) if view.raw > asked * (1.0 + policy.tolerance) else None
+    tolerance = policy.tolerance if view.job <= _LONG * policy.drain_target else 0.0
+    draft = Draft(ceil(view.raw), Reason.BACKLOG) if ceil(view.raw) > asked and view.raw > asked * (1.0 + tolerance) else None
     if (rule := _threshold(policy, state, view, seen, now)) is not None:
         step = asked + max(1, int(asked * policy.threshold_step))
         if draft is None or draft.replicas < step:  # never fewer for a backlog of which the formula just asks for a little more
             draft = Draft(step, rule)
-    if draft is not None and now < state.saturated_until:
-        return Draft(asked, Reason.NO_PROGRESS)
-    return draft
+    if draft is None:
+        return None
+    if view.paused:
+        return Draft(asked, Reason.STORE_AWAY)
+    if (held := held_back(policy, state, view, asked, draft.replicas, now)) is not None:
+        return Draft(held, Reason.NO_PROGRESS if held <= asked else draft.reason)
+    return draft if draft.replicas <= view.most else Draft(int(view.most), Reason.NOT_STARTING)
 
 
 def _threshold(policy: Policy, state: State, view: View, seen: Observation, now: float) -> Reason | None:
@@ -95,7 +117,7 @@ def _threshold(policy: Policy, state: State, view: View, seen: Observation, now:
     return Reason.LATENCY_THRESHOLD if view.wait > view.handler else None
 
 
-def _fewer(policy: Policy, state: State, view: View, asked: int, peak: int, now: float) -> Draft:
+def _fewer(policy: Policy, state: State, view: View, asked: int, fewer: Fewer, now: float) -> Draft:
     """Fewer than runs, if that is certain, has been so for the whole window, and a step at a time."""
     if view.arrival is UNKNOWN or not view.whole:
         return Draft(asked, Reason.BLIND)
@@ -103,12 +125,12 @@ def _fewer(policy: Policy, state: State, view: View, asked: int, peak: int, now:
         return Draft(asked, Reason.STEADY)
     if now < state.settled_at:
         return Draft(asked, Reason.SETTLING)
-    if peak >= asked or now - state.step_at < policy.down_window:  # a rule's step is in no peak
+    if fewer.peak >= asked or now - state.step_at < fewer.window:  # a rule's step is in no peak
         return Draft(asked, Reason.WINDOW)
     if now - state.down_at < policy.down_cooldown:
         return Draft(asked, Reason.COOLDOWN)
-    step = max(peak, min(asked - 1, ceil(asked * (1.0 - policy.step_down))))
-    return Draft(step, Reason.SURPLUS)
+    step = max(fewer.peak, min(asked - 1, ceil(asked * (1.0 - policy.step_down))), asked - view.takeable)
+    return Draft(step, Reason.SURPLUS) if step < asked else Draft(asked, Reason.BUSY)
 
 
 def _bounded(policy: Policy, draft: Draft, seen: Observation, low: int) -> Draft:
@@ -143,4 +165,4 @@ def _remember(policy: Policy, state: State, view: View, seen: Observation, peaks
         down_at=now if replicas < seen.asked else state.down_at,
         step_at=now if replicas > seen.asked else state.step_at,
     )
-    return watch_progress(policy, state, view, replicas > seen.asked, now)
+    return watch_progress(policy, state, view, seen.asked, replicas, now)

@@ -38,10 +38,15 @@ def alerts_of(policy: Policy, state: State, seen: Observation, view: View, final
         alerts.append(Alert(AlertKind.BLIND, f"nothing is known of the queue for more than {policy.blind_limit:g} s"))
     if now < state.saturated_until:
         alerts.append(Alert(AlertKind.SATURATED, f"downstream saturated: {state.saturated_text or 'more replicas bring nothing'}"))
-    if final.reason is Reason.AT_MAX:
+    by_hand = seen.asked > policy.max_replicas >= view.raw
+    if final.reason is Reason.AT_MAX and not by_hand:
         alerts.append(Alert(AlertKind.AT_MAX, f"more than max_replicas={policy.max_replicas} are wanted"))
     if seen.unschedulable:
         alerts.append(Alert(AlertKind.UNSCHEDULABLE, seen.unschedulable))
+    if state.starting.told(state.startup.expected(policy.startup_seconds), now):
+        missing = state.starting.missing_for(now)
+        ready = f"{max(0.0, state.starting.ready):.0f} of {seen.asked} replicas are ready"
+        alerts.append(Alert(AlertKind.NOT_STARTING, f"{ready}, and no other has become so for {missing:.0f} s"))
     return tuple(alerts)
 
 

@@ -59,6 +59,8 @@ class Observation:
     slow_trace: the trace id of a slow job, or "".
     pause: what an operator has forbidden.
     unschedulable: why replicas that were asked for cannot start, or "".
+    takeable: replicas that could go now, and all that they run would be done within their drain.
+    paused: above 0 where all replicas take nothing for now, since they could not record outcomes.
     """
 
     wall: float
@@ -80,6 +82,8 @@ class Observation:
     slow_trace: str = ""
     pause: Pause = Pause.NONE
     unschedulable: str = ""
+    takeable: Seen = UNKNOWN
+    paused: Seen = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +100,17 @@ class Policy:
     concurrency: int = 32  # jobs that a replica runs at once
     service_seconds: float = 0.1  # a job's time in its handler, until it is learned
     startup_seconds: float = 5.0  # from asking for a replica to its first job, until it is learned
-    drain_target: float = 5.0  # seconds within which a backlog is to be worked off
-    slack_seconds: float = 0.5  # a backlog of so many seconds of arrivals is no backlog
+    drain_target: float = 5.0  # seconds within which a backlog is to be worked off; or those of a start, where it takes longer
+    drain_seconds: float = 25.0  # seconds that a replica has to finish its running jobs before it is removed
+    slack_seconds: float = 0.5  # a backlog of at most this many seconds of arrivals counts as none
     utilisation: float = 0.9  # how busy replicas are to be
     tolerance: float = 0.1  # what is wanted may differ by so much from what runs before fewer are asked for
-    step_up: float = 100.0  # at most so many times what runs, at once; and always at least `step_up_replicas` more
+    step_up: float = 100.0  # at most this many times what runs, at once; and always at least `step_up_replicas` more
     step_up_replicas: int = 100  # see step_up
     step_down: float = 0.5  # at most this part of what runs goes at once, and at least one
-    down_window: float = 6.0  # fewer are asked for only when fewer were wanted for so long
+    down_window: float = 6.0  # fewer are asked for only when fewer were wanted for this long
     down_cooldown: float = 2.0  # seconds between two steps down
-    idle_seconds: float = 60.0  # nothing known to be there for so long: to 0, where min_replicas is 0
+    idle_seconds: float = 60.0  # nothing has been there for this long, and that is known: to 0, where min_replicas is 0
     freshness: float = 15.0  # a figure that is older is unknown
     blind_limit: float = 60.0  # blind for longer: fall back, upward only
     fallback_replicas: int = 1  # what is asked for then, if it is more than runs
@@ -113,7 +118,7 @@ class Policy:
     latency_threshold: float = 5.0  # seconds, mean: above, an alert; consumers are added where waiting is what is slow
     threshold_step: float = 0.25  # of what runs, at least 1
     threshold_cooldown: float = 15.0  # seconds between two such steps
-    guard_seconds: float = 30.0  # replicas were added and throughput did not grow for so long: hold
+    guard_seconds: float = 30.0  # replicas were added and throughput did not grow for this long: hold
     guard_retry: float = 120.0  # then try again
     floors: tuple[Floor, ...] = field(default=())
 
@@ -138,6 +143,7 @@ _BOUNDS: Final = (
     ("service_seconds", 1e-6, 86_400.0),
     ("startup_seconds", 0.0, 3600.0),
     ("drain_target", 0.1, 86_400.0),
+    ("drain_seconds", 0.0, 86_400.0),
     ("slack_seconds", 0.0, 3600.0),
     ("utilisation", 0.05, 1.0),
     ("tolerance", 0.0, 1.0),
@@ -166,25 +172,28 @@ def _check(name: str, value: float, least: float, most: float) -> None:
 
 
 class Reason(StrEnum):
-    """Why so many. Every decision has exactly one."""
+    """Why this many. Every decision has exactly one."""
 
     STEADY = "steady"  # what runs is what is wanted
     BACKLOG = "backlog"  # the formula asks for more
     WAKE = "wake"  # from 0, because there is work
     IDLE = "idle"  # to 0, because there has been none
+    BUSY = "busy"  # fewer would do, and what runs would outlast the drain of those that went
+    NOT_STARTING = "not-starting"  # more are wanted, and those that were asked for do not become ready
+    STORE_AWAY = "store-away"  # consumers take nothing, since they cannot record outcomes: more of them would not, either
     SURPLUS = "surplus"  # the formula asks for fewer, and has for the whole window
     WINDOW = "window"  # fewer would do now, but not for long enough
     COOLDOWN = "cooldown"  # fewer would do, and the last step down was just now
     BACKLOG_THRESHOLD = "backlog-threshold"  # above it, not falling, and the formula asks for no more
     LATENCY_THRESHOLD = "latency-threshold"  # jobs wait too long, and the formula asks for no more
     AT_MAX = "at-max"  # more are wanted than may be
-    AT_MIN = "at-min"
-    FLOOR = "floor"  # the schedule asks for so many
+    AT_MIN = "at-min"  # fewer would do than may be
+    FLOOR = "floor"  # the schedule asks for this many
     STEP = "step-limit"  # on the way to what is wanted
     BLIND = "blind"  # what has to be known is not: hold
     FALLBACK = "fallback"  # blind for too long
     NO_PROGRESS = "no-progress"  # replicas were added and throughput did not grow: downstream is saturated
-    PAUSED = "paused"
+    PAUSED = "paused"  # an operator has forbidden it
     SETTLING = "settling"  # just started: nothing is taken away in the first window
 
 
@@ -197,6 +206,7 @@ class AlertKind(StrEnum):
     SATURATED = "downstream-saturated"
     AT_MAX = "at-max"
     UNSCHEDULABLE = "unschedulable"
+    NOT_STARTING = "not-starting"
 
 
 @dataclass(frozen=True, slots=True)

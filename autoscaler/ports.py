@@ -11,11 +11,16 @@ from autoscaler.model import Alert, Figure, Pause
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """One consumer process or pod. metrics: the URL of its metrics, or "" where it has none yet. ready: takes work."""
+    """One consumer process or pod. metrics: the URL of its metrics, or "" where it has none yet. ready: takes work.
+
+    leaving: it was told to end. ordinal: of a StatefulSet, which takes the last one first; -1 where any may go.
+    """
 
     name: str
     ready: bool
     metrics: str = ""
+    leaving: bool = False
+    ordinal: int = -1
 
 
 @dataclass(frozen=True, slots=True)

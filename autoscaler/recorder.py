@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections import deque
 
 from jobs.errors import StoreUnavailable
 from jobs.journal import Journal, ScalingRecord
 from telemetry import logs
+from telemetry.supervisor import Beat, Supervised, Supervisor
 
 _log = logs.get("autoscaler.journal")
 
@@ -18,18 +18,23 @@ MOST_WAITING = 2000
 WRITE_SECONDS = 1.0
 # How often what was learned is saved: a restart then finds it a few seconds old.
 SAVE_SECONDS = 10.0
+# A write takes bounded time; the end of the program waits for one that has begun, but not longer than this.
+_END_SECONDS = 10.0
 
 
 class Recorder:
     """Without a journal (`none:`) everything is forgotten."""
 
-    def __init__(self, journal: Journal | None) -> None:
+    def __init__(self, journal: Journal | None, supervisor: Supervisor | None = None) -> None:
+        """supervisor: the program's, which keeps the writer running."""
         self._journal = journal
         self._waiting: deque[ScalingRecord] = deque(maxlen=MOST_WAITING)
         self._states: dict[str, str] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._supervisor = supervisor or Supervisor()
+        self._writer: Supervised | None = None
+        self._writing = asyncio.Lock()
+        self._saved_before = 0.0  # seconds since what was learned was saved
         self._away = False
-        self._closing = asyncio.Event()
 
     async def open(self) -> None:
         if self._journal is None:
@@ -38,14 +43,21 @@ class Recorder:
             await self._journal.open()
         except StoreUnavailable as error:
             self._complain(error)
-        self._task = asyncio.create_task(self._write_forever())
+        self._writer = self._supervisor.start("journal", self._write_forever)
 
     async def close(self) -> None:
-        if self._journal is None or self._task is None:
+        if self._journal is None or self._writer is None:
             return
-        self._closing.set()  # a write that has begun is ended, which takes bounded time: cancelled, it might be written or not
-        await asyncio.gather(self._task, return_exceptions=True)
-        await self._write(with_states=True)
+        try:
+            async with asyncio.timeout(_END_SECONDS):
+                await self._writing.acquire()  # a write that has begun is ended: cancelled, it might be written or not
+        except TimeoutError:
+            _log.warning("a write of the journal does not end; left behind")
+            await self._writer.stop()
+        else:
+            await self._writer.stop()
+            self._writing.release()
+            await self._write(with_states=True)
         await self._journal.close()
 
     def note(self, record: ScalingRecord, state: str) -> None:
@@ -58,21 +70,21 @@ class Recorder:
         """What was saved for a queue, and how many seconds ago. Raises StoreUnavailable."""
         return None if self._journal is None else await self._journal.recall(queue)
 
-    async def _write_forever(self) -> None:
-        since_saved = 0.0
+    async def _write_forever(self, beat: Beat) -> None:
         pause = WRITE_SECONDS * random.uniform(0.8, 1.2)
-        while not await self._closing_within(pause):
-            since_saved += pause
-            if await self._write(with_states=since_saved >= SAVE_SECONDS) and since_saved >= SAVE_SECONDS:
-                since_saved = 0.0
-
-    async def _closing_within(self, seconds: float) -> bool:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._closing.wait()
-        return self._closing.is_set()
+        while True:
+            await asyncio.sleep(pause)
+            self._saved_before += pause
+            due = self._saved_before >= SAVE_SECONDS
+            if await self._write(with_states=due) and due:
+                self._saved_before = 0.0
+            beat()
 
     async def _write(self, *, with_states: bool) -> bool:
+        async with self._writing:
+            return await self._write_alone(with_states=with_states)
+
+    async def _write_alone(self, *, with_states: bool) -> bool:
         assert self._journal is not None  # noqa: S101 - looked at by those who call
         records, self._waiting = list(self._waiting), deque(maxlen=MOST_WAITING)
         try:
@@ -83,9 +95,11 @@ class Recorder:
                 records = []
             if with_states and self._states:
                 await self._journal.remember(self._states)
-        except StoreUnavailable as error:
-            self._complain(error)
+        except BaseException as error:  # also a cancellation of a write that hangs: its records are written by the next one
             self._waiting = deque([*records, *self._waiting], maxlen=MOST_WAITING)
+            if not isinstance(error, StoreUnavailable):
+                raise
+            self._complain(error)
             return False
         self._away = False
         return True

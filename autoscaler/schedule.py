@@ -28,7 +28,7 @@ class Floor:
         try:
             start = datetime(2026, 1, 1, tzinfo=ZoneInfo(self.zone))
         except (OSError, ValueError, KeyError):  # ZoneInfoNotFoundError is a KeyError
-            raise SettingsError(f"floor: zone={self.zone!r} is no IANA time zone") from None
+            raise SettingsError(f"floor: zone={self.zone!r} is not an IANA time zone") from None
         try:
             cron = CronSim(self.cron, start)
         except CronSimError as error:

@@ -13,7 +13,7 @@ from jobs.errors import SettingsError
 from jobs.secret_url import Schemes
 from jobs.settings import Settings, file_of
 
-ManagementUrl = Annotated[SecretStr, AfterValidator(Schemes("http", "https", optional=True))]
+HttpUrl = Annotated[SecretStr, AfterValidator(Schemes("http", "https", optional=True))]
 _POLICY = {f.name: f.type for f in fields(Policy)}
 
 
@@ -83,19 +83,19 @@ class ControllerSettings(Settings):
     dry_run: bool = Field(False, description="Decide, record, alert, and scale nothing.")
     interval: float = Field(1.0, ge=0.1, le=300, description="How often each queue is decided about.")
     signal_timeout: float = Field(1.5, gt=0, le=60, description="How long one source of figures may take.")
-    management_url: ManagementUrl = Field(
+    management_url: HttpUrl = Field(
         SecretStr(""),
         description="RabbitMQ's management API, `http://user:password@host:15672`; empty: depths are asked over AMQP alone.",
     )
     management_url_file: str = file_of("HEADRACE_MANAGEMENT_URL")
-    prometheus_url: SecretStr = Field(
+    prometheus_url: HttpUrl = Field(
         SecretStr(""), description="A Prometheus server, `http://prometheus:9090`, for what nobody else tells; empty: none."
     )
     namespace: str = Field("", description="The Kubernetes namespace; empty is the one that the controller runs in.")
     consumer_port: int = Field(8081, ge=1, le=65_535, description="The port of consumers' probes, where a pod names none.")
     lease: str = Field("headrace-controller", description="The Lease by which controllers agree on which one acts.")
     trace_url: str = Field("", description="A link to a trace, with `{trace_id}` in it, for alerts.")
-    alert_url: SecretStr = Field(
+    alert_url: HttpUrl = Field(
         SecretStr(""),
         description="Where alerts are posted in Alertmanager's v2 format, such as `http://alertmanager:9093/api/v2/alerts`.",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import Any, NamedTuple
 
+from autoscaler.starting import Starting
 from autoscaler.window import Peaks, Rate, Service, Startup
 
 NEVER = float("-inf")
@@ -13,15 +14,28 @@ NEVER = float("-inf")
 class Guard(NamedTuple):
     """Replicas were added: does throughput follow?
 
-    ready, throughput: when they were asked for (replicas, jobs/s). grown_at: when more were ready, or NEVER.
+    ready, throughput: when they were asked for (replicas, jobs/s), at `since`. grown_at: when more were ready, or NEVER.
     grown, looks: replicas that were ready since then, summed over so many looks.
     """
 
     ready: float
     throughput: float
+    since: float = NEVER
     grown_at: float = NEVER
     grown: float = 0.0
     looks: int = 0
+
+
+class Retreat(NamedTuple):
+    """Replicas were taken away, since they were thought to bring nothing: does throughput stay?
+
+    before, after: replicas. throughput: jobs/s, when that was decided, at `since`.
+    """
+
+    before: int
+    after: int
+    throughput: float
+    since: float
 
 
 class State(NamedTuple):
@@ -30,6 +44,9 @@ class State(NamedTuple):
     settled_at: from then on replicas may be taken away. derived: arrivals come from what has ended and what is still there.
     backlog, backlog_at: the last known one (jobs), and when it was so. idle_since: nothing has been there since.
     down_at, step_at: the last time that replicas were taken away, or added.
+    saturated_at: replicas that brought as much as more of them; until `saturated_until` there are no more. saturations: how often
+    in a row that was found. retreated: a step back has
+    cost nothing. immune: the first one did, and none is taken again before the backlog is gone.
     """
 
     settled_at: float
@@ -39,6 +56,7 @@ class State(NamedTuple):
     progress: Rate = Rate()
     service: Service = Service()
     startup: Startup = Startup()
+    starting: Starting = Starting()
     peaks: Peaks = ()
     backlog: float = 0.0
     backlog_at: float = NEVER
@@ -47,7 +65,12 @@ class State(NamedTuple):
     down_at: float = NEVER
     step_at: float = NEVER
     guard: Guard | None = None
+    retreat: Retreat | None = None
+    retreated: bool = False
+    immune: bool = False
     saturated_until: float = NEVER
+    saturated_at: int = 0
+    saturations: int = 0
     saturated_text: str = ""
 
     @property
@@ -75,6 +98,8 @@ def saved(state: State, now: float) -> dict[str, Any]:
         "step_age": _age(state.step_at, now),
         "idle_age": None if state.idle_since is None else now - state.idle_since,
         "saturated_for": max(0.0, state.saturated_until - now) if state.saturated_until != NEVER else 0.0,
+        "saturated_at": state.saturated_at,
+        "saturations": state.saturations,
         "settles_in": max(0.0, state.settled_at - now),
     }
 
@@ -85,6 +110,8 @@ def restored(kept: dict[str, Any], now: float, away: float) -> State:
     Rates begin anew. Idleness is not carried over time in which nobody looked.
     """
     jobs, seconds = (_number(value) for value in kept["service"])
+    saturated_at = int(_number(kept.get("saturated_at", 0)))  # 0.1.0 saved none, and held what was there: nothing to go back to
+    saturated_until = now + _number(kept["saturated_for"]) - away
     return State(
         settled_at=now + max(0.0, _number(kept["settles_in"]) - away),
         service=Service(None, None, jobs, seconds),
@@ -93,7 +120,9 @@ def restored(kept: dict[str, Any], now: float, away: float) -> State:
         down_at=_time(kept["down_age"], now, away),
         step_at=_time(kept["step_age"], now, away),
         idle_since=None if kept["idle_age"] is None or away > 30.0 else now - away - _number(kept["idle_age"]),
-        saturated_until=now + _number(kept["saturated_for"]) - away,
+        saturated_until=saturated_until if saturated_at else NEVER,
+        saturated_at=saturated_at,
+        saturations=int(_number(kept.get("saturations", 0))),
     )
 
 
@@ -109,5 +138,5 @@ def _number(value: Any) -> float:
     """An age or an amount. JSON readers let NaN and Infinity pass, and either would stay in the state for ever."""
     number = float(value)
     if not 0.0 <= number < inf:
-        raise ValueError(f"{value!r} is no age or amount")
+        raise ValueError(f"{value!r} is neither an age nor an amount")
     return number

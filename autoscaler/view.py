@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, inf
 from typing import NamedTuple
 
 from autoscaler.model import UNKNOWN, Figure, Observation, Policy, Seen, Unknown
 from autoscaler.state import NEVER, State
-from autoscaler.window import RATE_SECONDS, Rate
+from autoscaler.window import RATE_AT_MOST, RATE_SECONDS, Rate
+
+# A job may take so many times the mean where its 95th percentile is not known.
+_LONGER = 1.5
 
 
 class View(NamedTuple):
@@ -18,7 +21,9 @@ class View(NamedTuple):
     empty: it is certain that there is nothing: no job in the queue, none at a consumer, none in a handler.
     arrival: jobs/s when a replica asked for now would be ready. speed: of a replica that is as busy as it should be, jobs/s.
     raw: replicas that these figures ask for, not rounded. settled: so many that no fewer are wanted, with the tolerance.
-    ready: replicas. wait, handler: mean seconds.
+    ready: replicas. wait, handler: mean seconds. job: seconds that one is expected to take.
+    takeable: replicas that may go now: no run of theirs outlasts its drain. most: replicas that may be asked for, while those that
+    are missing do not start. paused: no replica takes anything, since none can record outcomes.
     """
 
     backlog: float | Unknown
@@ -33,30 +38,43 @@ class View(NamedTuple):
     ready: float | Unknown
     wait: float | Unknown
     handler: float | Unknown
+    job: float
+    takeable: int
+    most: float
+    paused: bool
 
 
 def learn(policy: Policy, state: State, seen: Observation, now: float) -> State:
     """The state with what this observation teaches.
 
-    Arrivals are followed as fast as the drain target asks: who may let a backlog stand for a minute need not follow each peak.
+    Arrivals are followed as fast as the drain target asks: who may let a backlog stand for a minute need not follow each peak. No
+    faster than replicas start, since those that are asked for at a peak come after it; nor than a tenth of a job, or a batch is a
+    rate.
     """
-    arrivals, derived = _arrivals(state, seen, max(RATE_SECONDS, policy.drain_target / 2))
-    completions = state.completions.next(seen.completed)
+    job, lead = state.service.mean(policy.service_seconds), state.startup.expected(policy.startup_seconds)
+    oldest = now - policy.freshness
+    follow = max(RATE_SECONDS, policy.drain_target / 2, lead / 2, min(job / 10, RATE_AT_MOST))
+    arrivals, derived = _arrivals(state, seen, oldest, follow)
+    completions = state.completions.next(seen.completed, follow=max(RATE_SECONDS, job))
     passed = arrivals.counted_since(state.arrivals) or completions.counted_since(state.completions)
     return state._replace(
         arrivals=arrivals,
         derived=derived,
         completions=completions,
-        progress=state.progress.next(seen.done),
+        progress=state.progress.next(seen.done, follow=max(RATE_SECONDS, job)),
         service=state.service.next(seen.completed, seen.busy_seconds),
-        startup=state.startup.next(seen.asked, seen.ready, now),
+        startup=state.startup.next(seen.asked, seen.ready, now, policy.startup_seconds, stuck=bool(seen.unschedulable)),
+        starting=state.starting.next(seen.asked, seen.ready, now),
         idle_since=None if passed else state.idle_since,  # a job that came and went between two looks
     )
 
 
-def _arrivals(state: State, seen: Observation, follow: float) -> tuple[Rate, bool]:
-    """The rate of arrivals, and whether it is derived. Two counters are never differenced with one another."""
-    derived = seen.published is UNKNOWN
+def _arrivals(state: State, seen: Observation, oldest: float, follow: float) -> tuple[Rate, bool]:
+    """The rate of arrivals, and whether it is derived, as it is where the broker does not tell, or no longer.
+
+    Two counters are never differenced with one another.
+    """
+    derived = seen.published is UNKNOWN or seen.published.at < oldest
     published = _published(seen) if derived else seen.published
     if published is UNKNOWN:
         derived = state.derived
@@ -77,25 +95,64 @@ def view_of(policy: Policy, state: State, seen: Observation, now: float) -> View
     oldest = now - policy.freshness
     ready_jobs, unacked, in_flight = fresh(seen.ready_jobs, oldest), fresh(seen.unacked, oldest), fresh(seen.in_flight, oldest)
     wait, handler = fresh(seen.wait_mean, oldest), fresh(seen.handler_mean, oldest)
-    arrivals = state.arrivals
-    arrival = (
-        arrivals.forecast(state.startup.expected(policy.startup_seconds)) if arrivals.known and arrivals.at >= oldest else UNKNOWN
-    )
-    speed = policy.concurrency / state.service.mean(policy.service_seconds)
+    arrivals, lead = state.arrivals, state.startup.expected(policy.startup_seconds)
+    arrival = arrivals.forecast(lead) if arrivals.known and arrivals.at >= oldest else UNKNOWN
+    job = state.service.mean(policy.service_seconds, in_flight)
+    speed = policy.concurrency / job
     ready = fresh(seen.ready, oldest)
+    told = fresh(seen.paused, oldest)
+    paused = told is not UNKNOWN and told > 0
+    how = (wait, handler, job, _takeable(policy, seen, now, job), state.starting.most(policy, lead, now), paused)
     if ready_jobs is UNKNOWN:
-        return View(UNKNOWN, 0.0, 0.0, False, False, arrival, speed, 0.0, seen.asked, ready, wait, handler)
+        return View(UNKNOWN, 0.0, 0.0, False, False, arrival, speed, 0.0, seen.asked, ready, *how)
     waiting = ready_jobs + _held(policy, unacked, in_flight, ready)
     rate = 0.0 if arrival is UNKNOWN else arrival
     excess = max(0.0, waiting - rate * policy.slack_seconds)
-    raw = (rate + excess / policy.drain_target) / (speed * policy.utilisation)
-    settled = max(1, ceil(raw * (1.0 + policy.tolerance)))
+    horizon = max(policy.drain_target, lead)
+    wanted = _wanted(policy, rate, excess, rate * job if in_flight is UNKNOWN else in_flight, job, horizon)
+    backlog = ready_jobs if unacked is UNKNOWN else ready_jobs + unacked
+    filled = inf if unacked is UNKNOWN else _filled(policy, backlog, rate * max(lead, 1.0))
+    raw = min(wanted, filled)
+    settled = max(1, ceil(min(wanted * (1.0 + policy.tolerance), filled)))
     if unacked is UNKNOWN or arrival is UNKNOWN:
         settled = max(settled, seen.asked)  # what is half seen proves no surplus, now or in the window to come
     whole = unacked is not UNKNOWN
-    backlog = ready_jobs if unacked is UNKNOWN else ready_jobs + unacked
     empty = whole and backlog == 0 and in_flight == 0
-    return View(backlog, waiting, excess, whole, empty, arrival, speed, raw, settled, ready, wait, handler)
+    return View(backlog, waiting, excess, whole, empty, arrival, speed, raw, settled, ready, *how)
+
+
+def _wanted(policy: Policy, rate: float, excess: float, in_flight: float, job: float, horizon: float) -> float:
+    """Replicas, not rounded, whose slots are busy for the `utilisation` of the next `horizon` seconds with what is to be done then.
+
+    Of each job that waits, its whole time, or the horizon where it takes longer. Of what arrives, as much as falls into the
+    horizon, if it comes evenly; of what runs, what is left of it, if its jobs began evenly. Short jobs: the rate, and the backlog
+    over the horizon, by the speed of a replica. Jobs longer than the horizon: a slot for each.
+    """
+    inside = min(job, horizon)
+    arriving = rate * inside * (horizon - inside / 2.0)
+    running = in_flight * inside * (1.0 - inside / (2.0 * job))
+    return (arriving + running + excess * inside) / (horizon * policy.concurrency * policy.utilisation)
+
+
+def _filled(policy: Policy, jobs: float, coming: float) -> float:
+    """The replicas that all jobs which are there, and those that come while one starts, could fill: more would stand idle."""
+    return (jobs + coming / policy.utilisation) / policy.concurrency
+
+
+def _takeable(policy: Policy, seen: Observation, now: float, job: float) -> int:
+    """Replicas that may go now, at most all.
+
+    Consumers tell it of their own runs. Where they do not, jobs are taken to be like those before: of what may outlast the drain
+    each may be alone in its replica, so that only so many are surely idle as there are more replicas than jobs.
+    """
+    told = fresh(seen.takeable, now - policy.freshness / 2)  # who is idle may be so no longer
+    if told is not UNKNOWN:
+        return min(seen.asked, int(told))
+    oldest = now - policy.freshness
+    in_flight, p95 = fresh(seen.in_flight, oldest), fresh(seen.handler_p95, oldest)
+    if max(_LONGER * job, 0.0 if p95 is UNKNOWN else p95) <= policy.drain_seconds:
+        return seen.asked
+    return 0 if in_flight is UNKNOWN else max(0, seen.asked - ceil(in_flight))
 
 
 def fresh(figure: Seen, oldest: float) -> float | Unknown:

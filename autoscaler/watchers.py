@@ -16,6 +16,7 @@ from autoscaler.ports import Sighting, Signal, Workload
 from jobs.clock import Clock
 from jobs.errors import SignalError
 from telemetry import logs, metrics
+from telemetry.supervisor import Beat, Supervised, Supervisor, cancelled
 
 _log = logs.get("autoscaler.signals")
 
@@ -26,14 +27,18 @@ _COUNTERS = frozenset({"published", "completed", "done", "busy_seconds"})
 # The parts of the interval that a decision waits for the first signal, and then for the others: together less than all of it, so
 # that one that hangs slows down no other.
 _PATIENCE_FIRST, _PATIENCE = 0.6, 0.25
+# A signal's own time limit ends its look long before: this is for one whose look never ends, which would blind it for good.
+_LOOK_AT_MOST = 60.0
 _FIGURES = tuple(f.name for f in fields(Observation) if f.default is UNKNOWN and f.name not in ("running", "ready"))
 
 
 class Watchers:
     """signals: the earlier ones are preferred where two tell the same figure."""
 
-    def __init__(self, signals: Sequence[Signal], queues: Sequence[str], clock: Clock, interval: float) -> None:
-        """interval: seconds between two looks."""
+    def __init__(
+        self, signals: Sequence[Signal], queues: Sequence[str], clock: Clock, interval: float, supervisor: Supervisor | None = None
+    ) -> None:
+        """interval: seconds between two looks. supervisor: the program's, which keeps them coming."""
         self._signals = signals
         self._queues = queues
         self._clock = clock
@@ -43,19 +48,21 @@ class Watchers:
         self._complained = {signal.name: "" for signal in signals}
         self._last: dict[str, float] = {}
         self._looking: dict[str, asyncio.Task[None]] = {}
-        self._beat: asyncio.Task[None] | None = None
+        self._supervisor = supervisor or Supervisor()
+        self._rounds: Supervised | None = None
+        self.rounds = 0  # of looks that have ended
         self.looked = asyncio.Event()  # set once a round of looks has ended; a new one takes its place for the next round
 
     async def open(self) -> None:
         for signal in self._signals:
             await signal.open()
-        self._beat = asyncio.create_task(self._run())
+        self._last = {signal.name: self._clock.steady() for signal in self._signals}
+        self._rounds = self._supervisor.start("signals", self._run, patience=max(30.0, 10 * self._interval))
 
     async def close(self) -> None:
-        tasks = [*self._looking.values(), *([self._beat] if self._beat else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._rounds is not None:
+            await self._rounds.stop()
+        await asyncio.gather(*(cancelled(task) for task in self._looking.values()))
         for signal in self._signals:
             await signal.close()
 
@@ -88,16 +95,17 @@ class Watchers:
                 found = figure
         return found
 
-    async def _run(self) -> None:
+    async def _run(self, beat: Beat) -> None:
         """Rounds, for ever. Who is still looking is not asked again."""
-        self._last = {signal.name: self._clock.steady() for signal in self._signals}
         while True:
+            beat()
             began = self._clock.steady()
             for signal in self._signals:
                 if signal.name not in self._looking or self._looking[signal.name].done():
-                    self._looking[signal.name] = asyncio.create_task(self._look(signal))
+                    self._looking[signal.name] = self._supervisor.once(f"signal {signal.name}", self._look(signal))
             await asyncio.wait({self._looking[self._signals[0].name]}, timeout=self._interval * _PATIENCE_FIRST)
             await asyncio.wait(self._looking.values(), timeout=self._interval * _PATIENCE)
+            self.rounds += 1
             self.looked.set()
             self.looked = asyncio.Event()
             took = self._clock.steady() - began
@@ -106,7 +114,8 @@ class Watchers:
     async def _look(self, signal: Signal) -> None:
         began = self._clock.steady()
         try:
-            self._seen[signal.name].update(await signal.look(self._queues))
+            async with asyncio.timeout(_LOOK_AT_MOST):
+                self._seen[signal.name].update(await signal.look(self._queues))
             self._last[signal.name] = began
             self._complain(signal.name, "")
         except SignalError as error:

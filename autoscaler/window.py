@@ -8,11 +8,13 @@ from __future__ import annotations
 from math import exp, inf
 from typing import NamedTuple
 
-from autoscaler.model import UNKNOWN, Figure, Seen
+from autoscaler.model import UNKNOWN, Figure, Seen, Unknown
 
 # A rate follows its counter with this time constant, unless told otherwise. Shorter follows noise; longer is late on a ramp, where
 # the backlog, which is always fresh, makes up for it.
 RATE_SECONDS = 3.0
+# Of long jobs it is longer, by a tenth of a job, and at most this.
+RATE_AT_MOST = 60.0
 # Two readings that are closer tell nothing: 36 jobs within 1 ms are no 36,000/s.
 LEAST_SECONDS = 0.2
 # The slope of a rate is noisier than the rate: it is followed more slowly, and a forecast goes no further than to the double.
@@ -21,9 +23,15 @@ MOST_GROWTH = 2.0
 # A replica's speed is the mean of about the last minute in which jobs ran, with the policy's guess counting as this many jobs.
 SERVICE_SECONDS = 60.0
 PRIOR_JOBS = 20.0
-# Learned values stay within this factor of the policy's guess: a wrong clock or a counter gone mad moves them no further.
+# And for less, once jobs have taken ten times what so many would: three jobs of ten minutes are not three among twenty of 100 ms.
+PRIOR_HOLDS = 10.0
+# A learned job time is at least this part of the policy's guess, and at most a day, whatever a counter gone mad says.
 MOST_OFF = 100.0
+LONGEST_JOB = 86_400.0
 STARTUP_WEIGHT = 0.3
+# A start-up time is at most so many times what the policy says. What takes longer than that and than two minutes is an outage (no
+# image, no node), and teaches nothing.
+MOST_STARTUP, OUTAGE_SECONDS = 10.0, 120.0
 
 
 class Rate(NamedTuple):
@@ -65,60 +73,82 @@ class Rate(NamedTuple):
 
 
 class Service(NamedTuple):
-    """How long a job takes in its handler. jobs, seconds: of about the last busy minute, decayed."""
+    """How long a job takes in its handler. jobs, seconds: of about the last busy minute, decayed; of three jobs' time where they
+    take longer. open: seconds that running jobs have spent since one ended last.
+    """
 
     completed: Figure | None = None
     busy: Figure | None = None
     jobs: float = 0.0
     seconds: float = 0.0
+    open: float = 0.0
 
     def next(self, completed: Seen, busy: Seen) -> Service:
-        """With new readings of completions and of seconds spent in handlers."""
+        """With new readings of completions and of seconds spent in handlers, which count what runs."""
         if completed is UNKNOWN or busy is UNKNOWN:
             return self
         if self.completed is None or self.busy is None:
-            return Service(completed, busy, self.jobs, self.seconds)
+            return self._replace(completed=completed, busy=busy)
         jobs, seconds = completed.value - self.completed.value, busy.value - self.busy.value
         passed = completed.at - self.completed.at
         if passed <= 0 or busy.at <= self.busy.at:
             return self
-        if jobs < 0 or seconds < 0 or jobs == seconds == 0:  # a counter began anew, or nothing ran: nothing learned or forgotten
-            return Service(completed, busy, self.jobs, self.seconds)
-        if jobs == 0 or seconds == 0:  # jobs run and none has ended yet, or their time comes later: both count once both are there
+        if jobs < 0 or seconds < 0:  # a counter began anew: nothing learned or forgotten
+            return self._replace(completed=completed, busy=busy, open=0.0)
+        if jobs == 0:  # what runs is `open`, or nothing ran; what it took counts once both are there
+            return self._replace(open=seconds)
+        if seconds == 0:  # their time comes later
             return self
-        keep = exp(-passed / SERVICE_SECONDS)
+        keep = exp(-passed / max(SERVICE_SECONDS, 3.0 * self.seconds / self.jobs if self.jobs else 0.0))
         return Service(completed, busy, self.jobs * keep + jobs, self.seconds * keep + seconds)
 
-    def mean(self, prior: float) -> float:
-        """Seconds a job. prior: what the policy says, in seconds."""
-        mean = (self.seconds + PRIOR_JOBS * prior) / (self.jobs + PRIOR_JOBS)
-        return min(max(mean, prior / MOST_OFF), prior * MOST_OFF)
+    def mean(self, prior: float, running: float | Unknown = UNKNOWN) -> float:
+        """Seconds a job. prior: what the policy says, in seconds. running: jobs in handlers.
+
+        Where none has ended for longer than that, it is what those that run have taken already: jobs of half an hour teach from
+        their first seconds on, not after the first of them.
+        """
+        weight = PRIOR_JOBS * min(1.0, PRIOR_HOLDS * PRIOR_JOBS * prior / self.seconds) if self.seconds else PRIOR_JOBS
+        mean = max((self.seconds + weight * prior) / (self.jobs + weight), prior / MOST_OFF)
+        if running is not UNKNOWN and running > 0:
+            mean = max(mean, self.open / running)
+        return min(mean, LONGEST_JOB)
 
 
 class Startup(NamedTuple):
-    """How long a replica takes to be ready. seconds: 0 is not learned yet. target, since: what is being waited for."""
+    """How long a replica takes from being asked for to being ready. seconds: 0 is not learned yet.
+
+    asked, ready: of the last look; -1 before the first, which tells nothing of when they were asked for. target: what is being
+    waited for, 0 for nothing; since: when it was asked for.
+    """
 
     seconds: float = 0.0
+    asked: int = -1
+    ready: float = 0.0
     target: int = 0
     since: float = 0.0
 
-    def next(self, asked: int, ready: Seen, now: float) -> Startup:
-        """With what is asked and what is ready now."""
+    def next(self, asked: int, ready: Seen, now: float, prior: float, *, stuck: bool = False) -> Startup:
+        """With what is asked and what is ready now. prior: what the policy says, in seconds. stuck: there is no place for them."""
         if ready is UNKNOWN:
             return self
+        start = self._replace(asked=asked, ready=ready.value)
+        most = prior * MOST_STARTUP
+        outage = stuck or (self.target and now - self.since > max(most, OUTAGE_SECONDS))
+        if outage or asked < self.target or ready.value < self.ready:  # given up, or lost again: that is not a start
+            return start._replace(target=0)
         if not self.target:
-            return Startup(self.seconds, asked, now) if asked > ready.value else self
-        if asked < self.target and asked <= ready.value:  # given up, not reached
-            return Startup(self.seconds)
-        if ready.value >= min(self.target, asked):
-            took = now - self.since
-            seconds = took if not self.seconds else self.seconds + STARTUP_WEIGHT * (took - self.seconds)
-            return Startup(seconds)
-        return self
+            grows = 0 <= self.asked < asked
+            return start._replace(target=asked, since=now) if grows and asked > ready.value else start
+        if ready.value < self.target:
+            return start
+        took = min(now - self.since, most)
+        seconds = took if not self.seconds else self.seconds + STARTUP_WEIGHT * (took - self.seconds)
+        return start._replace(seconds=seconds, target=0)
 
     def expected(self, prior: float) -> float:
         """Seconds; at most ten times what the policy says, since a pod that never starts teaches nothing."""
-        return min(self.seconds, prior * 10.0) if self.seconds else prior
+        return min(self.seconds, prior * MOST_STARTUP) if self.seconds else prior
 
 
 Peaks = tuple[tuple[float, int], ...]

@@ -148,14 +148,12 @@ async def measure() -> dict[str, float | int]:
     controller = Controller([workload(n) for n in range(QUEUES)], watchers, Always(), CLOCK, INTERVAL)
     await recorder.open()
     await watchers.open()
-    task = asyncio.create_task(controller.run())
+    await controller.open()
     await asyncio.sleep(2 * INTERVAL)
     looks, began, cpu = depths.looks, time.monotonic(), time.process_time()
     await asyncio.sleep(TICKS * INTERVAL)
     spent, passed, ticks = time.process_time() - cpu, time.monotonic() - began, depths.looks - looks
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    for part in (watchers, recorder, alerts):
+    for part in (controller, watchers, recorder, alerts):
         await part.close()
     return {
         "queues": QUEUES,

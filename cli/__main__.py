@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from jobs.errors import HeadraceError
+from jobs.errors import HeadraceError, SettingsError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Headrace: jobs over HTTP, durable queues, consumers.")
 
@@ -24,6 +25,12 @@ Least = Annotated[int, typer.Option("--min", min=1, max=64, help="The fewest con
 Most = Annotated[int, typer.Option("--max", min=1, max=64, help="The most; the controller decides between the two.")]
 
 
+def _consumers(least: int, most: int) -> tuple[int, int]:
+    if least > most:
+        raise SettingsError(f"--min {least} is above --max {most}: raise --max, or lower --min")
+    return least, most
+
+
 @app.command()
 def up(
     broker: Broker = None,
@@ -36,7 +43,7 @@ def up(
     """Run gateway, consumers and a mail sink on this machine, until Ctrl-C."""
     from cli.up import up as run
 
-    asyncio.run(run(data, broker, outcomes, (min(least, most), most), port))
+    asyncio.run(run(data, broker, outcomes, _consumers(least, most), port))
 
 
 @app.command()
@@ -53,7 +60,11 @@ def demo(
     """Send real work through the whole system, and count what became of it."""
     from cli.demo import demo as run
 
-    raise typer.Exit(asyncio.run(run(users, broker, outcomes, (min(least, most), most), kill_consumer, timeout, json)))
+    try:
+        code = asyncio.run(run(users, broker, outcomes, _consumers(least, most), kill_consumer, timeout, json))
+    except asyncio.CancelledError:
+        code = 128 + signal.SIGTERM
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -109,10 +120,23 @@ def watch(url: Url = "http://127.0.0.1:8080", key_file: KeyFile = None, queue: s
 
 @app.command()
 def check() -> None:
-    """Look at settings, handlers, connections and topology, and say what to mend."""
+    """Look at settings, handlers, connections and topology, and say what to mend.
+
+    Like every program it declares what is missing: exchanges and queues of RabbitMQ, an SQLite file with its folder and tables.
+    """
     from cli.check import check as run
 
     raise typer.Exit(asyncio.run(run()))
+
+
+@app.command()
+def bindings(
+    prune: Annotated[bool, typer.Option(help="Remove what no contract names, once no older release runs.")] = False,
+) -> None:
+    """Show which queues get which job types at RabbitMQ, those of earlier releases included."""
+    from cli.bindings import bindings as run
+
+    raise typer.Exit(asyncio.run(run(prune)))
 
 
 dead = typer.Typer(no_args_is_help=True, help="Dead letters: list, show, replay, drop.")
@@ -202,13 +226,13 @@ def simulate(
     out: Annotated[Path | None, typer.Option(help="Write a report in HTML, with its pictures beside it.")] = None,
     json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
     peak_replicas: Annotated[
-        int | None, typer.Option(min=1, help="Scale the arrivals so that their peak needs so many; 100.")
+        int | None, typer.Option(min=1, help="Scale the arrivals so that their peak needs this many replicas; 100.")
     ] = None,
     objective: Annotated[float | None, typer.Option(help="Seconds that a job may wait; 5.")] = None,
     service_seconds: Annotated[float | None, typer.Option(help="Seconds that a job takes; 0.1.")] = None,
     concurrency: Annotated[int | None, typer.Option(help="Jobs that a replica runs at once; 10.")] = None,
     dt: Annotated[float | None, typer.Option(help="Seconds of a step; 0.25.")] = None,
-    compress: Annotated[int, typer.Option(min=1, help="Play the trace in so small a part of its time, at the same rates.")] = 1,
+    compress: Annotated[int, typer.Option(min=1, help="Play the trace in a tenth of its time (10), at the same rates.")] = 1,
     seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
     broker_rate: Annotated[
         float, typer.Option(help="Jobs/s of one broker, for the sizing of `day`; `make bench-smoke` measures it.")
@@ -216,7 +240,7 @@ def simulate(
     sweep: Annotated[bool, typer.Option("--sweep", help="Try each policy at every setting of a search, and compare.")] = False,
     tune: Annotated[
         float | None,
-        typer.Option(help="Search our policy's parameters on the first trace; a late second costs so many pod-seconds."),
+        typer.Option(help="Search our policy's parameters on the first trace; this is what a late second costs, in pod-seconds."),
     ] = None,
 ) -> None:
     """Try scaling policies on recorded or generated traffic, and score them."""

@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -45,8 +46,19 @@ class Address(NamedTuple):
             except UnicodeDecodeError:
                 key = "\n"
         if (key or self.key_file is not None) and _USABLE.fullmatch(key) is None:
-            raise GatewayError(f"{self.source}: this is no API key: one word of ASCII characters")
+            raise GatewayError(f"{self.source}: this is not an API key, which is one word of ASCII characters")
         return key
+
+    def base(self) -> str:
+        """The URL without a slash at its end. Raises GatewayError for what is not scheme, host and port."""
+        try:
+            parts = urlsplit(self.url)
+            usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # a port that is not a number
+            usable = False
+        if not usable or parts.path.strip("/") or parts.query or parts.fragment:
+            raise GatewayError(f"--url {self.url}: write scheme, host and port, as in http://127.0.0.1:8080")
+        return self.url.rstrip("/")
 
     @property
     def source(self) -> str:
@@ -54,11 +66,18 @@ class Address(NamedTuple):
         return KEY_VARIABLE if self.key_file is None else f"--api-key-file {self.key_file}"
 
 
+def said(status: int, problem: Any) -> str:
+    """A problem document in a line: its title and its detail, or the status where there is none."""
+    if not isinstance(problem, dict):
+        return f"status {status}"
+    return ": ".join(str(problem[name]) for name in ("title", "detail") if problem.get(name)) or f"status {status}"
+
+
 class Gateway:
     """An async context manager around one HTTP session."""
 
     def __init__(self, address: Address) -> None:
-        self._url = address.url.rstrip("/")
+        self._url = address.base()
         self._address = address
         self._key = address.key()
         self._session: aiohttp.ClientSession | None = None
@@ -76,7 +95,7 @@ class Gateway:
         """The JSON of the answer, or None where there is none. Raises GatewayError."""
         status, _, body = await self.raw(method, path, **more)
         if status >= 400:
-            raise GatewayError(f"{body.get('title', status)}: {body.get('detail', '')}" if body else f"status {status}")
+            raise GatewayError(said(status, body))
         return body
 
     async def raw(self, method: str, path: str, **more: Any) -> tuple[int, float, Any]:

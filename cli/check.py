@@ -1,35 +1,43 @@
-"""`headrace check`: settings, handlers, connections, topology; what is wrong, and how to mend it."""
+"""`headrace check`: settings, handlers, connections, topology; what is wrong, and how to mend it.
+
+It opens broker and store as every program does, and like them it declares what is missing there.
+"""
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 from rich.console import Console
 
-import consumer.handlers
-import contracts
-from consumer.app import check_limits
+from autoscaler.settings import ControllerSettings
+from cli import names
+from cli.bindings import told
+from cli.loaded import loaded
 from consumer.registry import Registry
 from consumer.settings import ConsumerSettings
 from jobs.adapters import choose
-from jobs.catalogue import Catalogue
-from jobs.errors import BrokerError, HeadraceError, StoreUnavailable
+from jobs.errors import BrokerError, HeadraceError, SignalError, StoreUnavailable, TopologyMismatch
 from jobs.settings import load
-from service.key_files import keys_of
-from service.settings import GatewaySettings
+
+_REMEDY = "Start the server, or mend {0} (or the file that {0}_FILE names)"
+
+
+@runtime_checkable
+class _Advising(Protocol):
+    """A store on a server that an operator sets up: it says what should be mended although it works."""
+
+    async def advice(self) -> list[str]: ...
 
 
 async def check() -> int:
     """Look at everything; the exit code: 1 when something has to be mended."""
     console = Console()
-    found: list[str] = []
     try:
-        settings = load(ConsumerSettings)
-        keys_of(load(GatewaySettings))
-        registry = Registry.of(Catalogue.of(contracts), consumer.handlers)
-        queues = registry.catalogue.topology().queues
-        check_limits(settings, registry, queues)
+        settings, registry = loaded()
     except HeadraceError as error:
         return _report(console, [str(error)])
-    found += [f"queue {queue}: no handler for {name}; add one in consumer/handlers/" for queue, name in registry.missing(queues)]
+    queues = registry.catalogue.topology().queues
+    found = [f"queue {queue}: no handler for {name}; add one in consumer/handlers/" for queue, name in registry.missing(queues)]
     found += await _broker(settings, registry, console)
     found += await _store(settings, console)
     return _report(console, found)
@@ -41,13 +49,18 @@ async def _broker(settings: ConsumerSettings, registry: Registry, console: Conso
     await broker.open()
     try:
         if (reason := broker.unready()) is not None:
-            return [f"broker: {reason}"]
+            return [f"broker: {reason}. {_REMEDY.format('HEADRACE_BROKER')}"]
         for queue in topology.queues:
             depth = await broker.depth(queue)
             console.print(f"queue {queue}: {depth.ready} ready", highlight=False)
-        return [f"broker: {line}" for line in await broker.advice()]
-    except BrokerError as error:
+        found = await broker.advice() + await told(load(ControllerSettings))
+        return [f"broker: {line}" for line in found]
+    except TopologyMismatch as error:
         return [f"broker: {error}"]
+    except BrokerError as error:
+        return [f"broker: {error}. {_REMEDY.format('HEADRACE_BROKER')}"]
+    except SignalError as error:
+        return [f"broker: {error}. {_REMEDY.format('HEADRACE_MANAGEMENT_URL')}"]
     finally:
         await broker.close()
 
@@ -60,17 +73,20 @@ async def _store(settings: ConsumerSettings, console: Console) -> list[str]:
     try:
         await store.open()
         await store.ping()
+        told = await store.advice() if isinstance(store, _Advising) else []
     except StoreUnavailable as error:
-        return [f"outcome store: {error}"]
+        return [f"outcome store: {error}. {_REMEDY.format('HEADRACE_OUTCOMES')}"]
     finally:
         await store.close()
-    console.print("outcome store: answers")
-    return []
+    console.print("outcome store: takes writes")
+    return [f"outcome store: {line}" for line in told]
 
 
 def _report(console: Console, found: list[str]) -> int:
+    for line in names.unknown():  # a warning: another program may read it
+        console.print(f"! {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     for line in found:
-        console.print(f"✗ {line}", style="red", markup=False, highlight=False)
+        console.print(f"✗ {line}", style="red", markup=False, highlight=False, soft_wrap=True)
     if not found:
         console.print("✓ nothing to mend", style="green")
     return 1 if found else 0

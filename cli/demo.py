@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import tempfile
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from cli.loaded import loaded
 from cli.population import count_effects, population
 from cli.supervisor import Supervisor
 from cli.system import System, local_system
@@ -31,9 +33,10 @@ async def demo(
 ) -> int:
     """Run it; the exit code: 1 when anything was lost or done twice. timeout: seconds for everything to settle.
 
-    consumers: the fewest and the most processes.
+    consumers: the fewest and the most processes. SIGTERM cancels it, so that its processes and files go. Raises HeadraceError.
     """
     console = Console(stderr=as_json)
+    _cancel_at_sigterm()
     clock = SystemClock()
     # With a broker that outlives us, numbers must be new each time: seconds since 2020 times a thousand.
     people = population(users, int(clock.wall() - 1_577_836_800) * 1000)
@@ -41,8 +44,9 @@ async def demo(
         # Its own traffic has no key, whatever the environment asks of other callers.
         own = {"HEADRACE_HOST": "127.0.0.1", "HEADRACE_API_KEYS": "open"}
         system = local_system(Path(folder), broker=broker, outcomes=outcomes, consumers=consumers, port=0, more=own)
+        loaded(system.settings)
         tally = Tally(users)
-        async with Supervisor(system.programs, drain=45.0, said=console.print):
+        async with Supervisor(system.programs, drain=45.0, said=lambda line: console.print(line, markup=False)):
             traffic = Traffic(system.url, people, tally, lambda: next(system.consumers()).kill() if kill else None)
             took = await _watched(traffic, system, tally, console, timeout)
         effects = count_effects(people, system.mails, Path(system.database.partition("///")[2]))
@@ -66,19 +70,28 @@ async def demo(
     return 1 if report["lost"] or report["duplicated_effects"] else 0
 
 
+def _cancel_at_sigterm() -> None:
+    """Once: a second one ends the process at once."""
+    loop, running = asyncio.get_running_loop(), asyncio.current_task()
+    assert running is not None  # noqa: S101 - called from a task
+
+    def stop() -> None:
+        loop.remove_signal_handler(signal.SIGTERM)
+        running.cancel()
+
+    loop.add_signal_handler(signal.SIGTERM, stop)
+
+
 async def _watched(traffic: Traffic, system: System, tally: Tally, console: Console, timeout: float) -> float:
     """Let the traffic run under the live view; the seconds that it took."""
     clock = SystemClock()
     began = clock.steady()
     with Live(console=console, refresh_per_second=8, transient=False) as live:
 
-        async def look() -> None:
-            await _read_counters(system, tally)
-            live.update(tally.view(clock.steady() - began))
-
         async def look_again_and_again() -> None:
             while True:
-                await look()
+                await _read_counters(system, tally)
+                live.update(tally.view(clock.steady() - began))
                 await asyncio.sleep(0.25)
 
         view = asyncio.create_task(look_again_and_again())
@@ -91,7 +104,8 @@ async def _watched(traffic: Traffic, system: System, tally: Tally, console: Cons
             took = clock.steady() - began
             view.cancel()
             await asyncio.gather(view, return_exceptions=True)
-            await look()
+            await _read_counters(system, tally)
+            live.update(tally.view(took, over=True))
     return took
 
 
@@ -118,5 +132,6 @@ def _show(console: Console, report: dict[str, float]) -> None:
     table = Table(title="What became of it", show_header=False)
     for name, value in report.items():
         table.add_row(name, f"{value:,}")
+    console.print()  # a live view that is piped ends without one
     console.print(table)
     console.print("lost and duplicated are counted from the mails and the rows themselves.", style="dim")

@@ -6,10 +6,12 @@ import asyncio
 from typing import Any
 
 import orjson
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
-from cli.api import Address, Gateway
+from cli.api import Address, Gateway, GatewayError
 
 FINAL = ("succeeded", "dead", "cancelled")
 
@@ -26,16 +28,55 @@ async def status(job_id: str, address: Address, watch: bool, as_json: bool) -> N
 
 
 async def dead_list(address: Address, queue: str | None, job_type: str | None, limit: int, as_json: bool) -> None:
+    _tell_of_typos(queue, job_type)
     wanted = {"queue": queue, "job_type": job_type, "limit": str(limit)}
     async with Gateway(address) as gateway:
         page = await gateway.ask("GET", "/v1/dead-letters", params={name: value for name, value in wanted.items() if value})
     if as_json:
         return _print(page)
-    table = Table("dead id", "queue", "job type", "reason", "attempts", "died at", "replayed at")
-    for item in page["items"]:
-        names = ("dead_id", "queue", "job_type", "reason", "attempts", "died_at", "replayed_at")
-        table.add_row(*(str(item[name] if item[name] is not None else "") for name in names))
-    return Console().print(table)
+    return _print_whole(_letters(page["items"]))
+
+
+def _letters(items: list[dict[str, Any]]) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("dead id", "queue", "job type", "reason", "tries"):
+        table.add_column(name, no_wrap=True)
+    for name in ("died at, UTC", "replayed"):  # a time may stand below its date
+        table.add_column(name)
+    for item in items:
+        said = [str(item[name]) for name in ("dead_id", "queue", "job_type", "reason", "attempts")]
+        table.add_row(*said, _short(item["died_at"]), _short(item["replayed_at"]))
+    return table
+
+
+def _short(time: str | None) -> str:
+    """A time to the second, without its zone, which is UTC: `dead show` has the whole."""
+    return "" if time is None else time[:19].replace("T", " ")
+
+
+def _print_whole(table: Table) -> None:
+    """In the width of the terminal, but no word is cut for it: an id is copied. In a pipe each row is one line."""
+    console = Console()
+    measured = Measurement.get(console, console.options.update(max_width=10_000), table)
+    width = max(console.width, measured.minimum) if console.is_terminal else measured.maximum
+    Console(width=width).print(table)
+
+
+def _tell_of_typos(queue: str | None, job_type: str | None) -> None:
+    """A note about a name that no contract has. It is asked for all the same: dead letters outlive their contracts."""
+    import contracts
+    from jobs.catalogue import Catalogue
+
+    catalogue = Catalogue.of(contracts)
+    console = Console(stderr=True)
+    if queue is not None and queue not in (known := catalogue.topology().queues):
+        console.print(
+            f"no contract names queue {queue!r}; there are: {', '.join(known)}", soft_wrap=True, markup=False, highlight=False
+        )
+    if job_type is not None and job_type not in (names := [contract.name for contract in catalogue]):
+        console.print(
+            f"no contract is called {job_type!r}; there are: {', '.join(names)}", soft_wrap=True, markup=False, highlight=False
+        )
 
 
 async def dead_show(address: Address, dead_id: str) -> None:
@@ -44,6 +85,10 @@ async def dead_show(address: Address, dead_id: str) -> None:
 
 
 async def dead_replay(address: Address, dead_id: str | None, queue: str | None, job_type: str | None) -> None:
+    """Raises GatewayError where nothing is named: all dead letters at once are replayed by nobody's mistake."""
+    if dead_id is None and queue is None and job_type is None:
+        raise GatewayError("name one dead letter by its ID, or all of a --queue or a --job-type; `headrace dead list` shows them")
+    _tell_of_typos(queue, job_type)
     async with Gateway(address) as gateway:
         if dead_id is not None:
             _print(await gateway.ask("POST", f"/v1/dead-letters/{dead_id}/replay"))

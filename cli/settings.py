@@ -22,7 +22,7 @@ _POLICY_HEAD = """
 ## The policy of a workload
 
 Fields of `policy` in `HEADRACE_WORKLOADS`, such as `{"min_replicas": 0, "max_replicas": 30}`. `floors` is a list of
-`{"cron": "* 8-17 * * mon-fri", "replicas": 20, "zone": "Europe/Berlin"}`: so many replicas at least in each minute that matches.
+`{"cron": "* 8-17 * * mon-fri", "replicas": 20, "zone": "Europe/Berlin"}`: at least that many replicas in each minute that matches.
 
 | field | default | meaning |
 | --- | --- | --- |
@@ -31,6 +31,10 @@ _HEAD = """# Settings
 
 Environment variables, or lines of a `.env` file. All are checked at start: a bad value stops the start with its name, its value and
 what is allowed. Durations are seconds, sizes are bytes. This page is made by `headrace settings`.
+
+The command line, as a client of the gateway, reads one variable more, from the environment alone: `HEADRACE_API_KEY`, the key
+it sends where `--api-key-file` is not given (security.md). Those that only tests read are in extending.md. `headrace check`
+warns of names that nobody reads.
 """
 
 

@@ -50,6 +50,8 @@ class Options:
 def run(options: Options) -> None:
     """Simulate each policy on each trace; print the table, write the report. Raises SettingsError for what cannot be used."""
     console = Console()
+    if options.out is not None:
+        _require_matplotlib()
     builds = [build(name) for name in options.policies]
     scenarios = [_scenario(name, options) for name in options.traces]
     if options.tune is not None:
@@ -115,7 +117,7 @@ def _recorded(path: Path) -> Scenario:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         known = ", ".join(sorted([*SHAPES, *WHOLE]))
-        raise SettingsError(f"trace {str(path)!r} is no file that can be read ({error}), and none of {known}") from None
+        raise SettingsError(f"trace {str(path)!r} is not a file that can be read ({error}), nor one of {known}") from None
     return Scenario(path.stem, World(), make.parse_trace(text), to_scale=True)
 
 
@@ -172,12 +174,16 @@ def _sizing(found: Scenario, broker_rate: float) -> Table:
     return table
 
 
-def _report(out: Path, sections: Sequence[Compared], console: Console) -> None:
+def _require_matplotlib() -> None:
+    """Before a simulation of minutes, not after it. Raises SettingsError."""
     try:
-        from cli.report import Section, write
-    except ModuleNotFoundError as error:
-        if error.name != "matplotlib":
-            raise
-        raise SettingsError("--out draws with matplotlib, which is not installed: pip install 'headrace[report]'") from None
+        import matplotlib  # noqa: F401 - asked whether it is there
+    except ModuleNotFoundError:
+        raise SettingsError("--out draws with matplotlib, which is not installed. Run: make report-tools") from None
+
+
+def _report(out: Path, sections: Sequence[Compared], console: Console) -> None:
+    from cli.report import Section, write
+
     files = write(out, [Section(s.scenario.name, s.scenario.world, s.runs, s.comparison.points()) for s in sections])
     console.print("written:", *(str(file) for file in files), soft_wrap=True, highlight=False)

@@ -17,7 +17,7 @@ import orjson
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from cli.api import Address, Gateway, GatewayError, NoAnswer
+from cli.api import Address, Gateway, GatewayError, NoAnswer, said
 
 MOST_TRIES = 30
 MOST_SHOWN = 20  # refused lines that are listed
@@ -79,6 +79,13 @@ class _Run:
     refused: list[str] = field(default_factory=list)
     refusals: int = 0
     accepted: int = 0
+    troubled: str = ""  # why nothing is accepted now, as it was told
+
+    def tell(self, why: str) -> None:
+        """Once, until something is accepted again."""
+        if not self.troubled:
+            self.troubled = why
+            self.progress.console.print(f"{why}; trying again", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 async def submit(job_type: str, source: str, address: Address, concurrency: int, checkpoint: Path | None) -> int:
@@ -121,14 +128,16 @@ async def _send(run: _Run, number: int, line: bytes) -> None:
     for _ in range(MOST_TRIES):
         try:
             status, asked, body = await run.gateway.raw("POST", f"/v1/jobs/{run.job_type}", data=line, headers=headers)
-        except NoAnswer:
-            status, asked, body = 503, 0.0, None
+        except NoAnswer as error:
+            status, asked, body = 503, 0.0, {"detail": str(error)}
         if status == 202:
             run.accepted += 1
+            run.troubled = ""
             return
         if status < 500:
             _refuse(run, number, body)
             return
+        run.tell(said(status, body))
         await asyncio.sleep(max(asked, pause) * random.uniform(0.5, 1.0))
         pause = min(pause * 2, 5.0)
     raise GatewayError(

@@ -7,6 +7,10 @@ from collections.abc import Callable
 
 from autoscaler.actuators.process import KeptProcess, Program
 from jobs.errors import HeadraceError
+from telemetry import supervisor
+
+# Of a program that cannot use a setting, a contract or its port: the next start would end in the same way.
+_REFUSALS = (2,)
 
 
 class StartFailed(HeadraceError):
@@ -18,7 +22,8 @@ class Supervisor:
 
     def __init__(self, programs: list[Program], *, drain: float, said: Callable[[str], None]) -> None:
         """drain: seconds that one program may take to end."""
-        self._kept = [KeptProcess(program, said=said) for program in programs]
+        self._owner = supervisor.Supervisor()
+        self._kept = [KeptProcess(program, said=said, supervisor=self._owner, final=_REFUSALS) for program in programs]
         self._drain = drain
 
     async def __aenter__(self) -> Supervisor:
@@ -38,26 +43,39 @@ class Supervisor:
     async def _stop(self) -> None:
         for kept in reversed(self._kept):
             await kept.stop(self._drain)
+        await self._owner.close()
 
 
 async def _until_ready(kept: KeptProcess) -> None:
     if not await kept.until_ready(20.0):
-        raise StartFailed(_why(kept.program))
+        if kept.refused is not None:  # and it was said why
+            raise StartFailed(f"{kept.program.name} cannot start (see {kept.program.log})")
+        raise StartFailed(f"{kept.program.name} was not ready within 20 s; the end of {kept.program.log}:\n{kept.last_words()}")
 
 
 def free_port(wanted: int = 0) -> int:
-    """`wanted` if nobody listens there, else any free port of 127.0.0.1."""
+    """`wanted` if nobody listens there, else any free port of 127.0.0.1, which nobody is given who asks for any within a minute."""
     for port in (wanted, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
+                if port == 0:
+                    _reserve(probe)
             except OSError:
                 continue
             return int(probe.getsockname()[1])
     raise StartFailed("no free port on 127.0.0.1")
 
 
-def _why(program: Program) -> str:
-    end = program.log.read_text(errors="replace")[-2000:]
-    return f"{program.name} was not ready within 20 s; the end of {program.log}:\n{end}"
+def _reserve(probe: socket.socket) -> None:
+    """Leave a connection in TIME_WAIT on its port, as https://github.com/Yelp/ephemeral-port-reserve does.
+
+    A program that binds with SO_REUSEADDR gets such a port, and the kernel gives it to no other for 60 s; a port that was only
+    bound and closed can be another program's a second later, when ours has been imported.
+    """
+    probe.listen(1)
+    with socket.create_connection(probe.getsockname(), timeout=5.0) as caller:
+        answering, _ = probe.accept()
+        answering.close()  # first: the side that closes first is the one that waits
+        caller.recv(1)

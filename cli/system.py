@@ -30,13 +30,14 @@ class Consumer(NamedTuple):
 
 @dataclass(frozen=True)
 class System:
-    """Where everything is."""
+    """Where everything is. settings: of all programs, before those of the environment."""
 
     url: str
     mails: Path
     database: str
     registry: Path
     programs: list[Program]
+    settings: dict[str, str]
 
     def consumers(self) -> Iterator[Consumer]:
         """Those that run now."""
@@ -64,7 +65,7 @@ def local_system(
     data.mkdir(parents=True, exist_ok=True)
     embedded = EMBEDDED.partition("///")[0] + f"///{data}/headrace.db"
     database = f"sqlite:///{data}/points.db"
-    smtp, gateway, controller = free_port(2525), free_port(port), free_port()
+    smtp, gateway, controller = free_port(), free_port(port), free_port()
     shared = {
         "HEADRACE_BROKER": broker or embedded,
         "HEADRACE_OUTCOMES": outcomes or embedded,
@@ -88,7 +89,7 @@ def local_system(
         Program("gateway", ("-m", "service"), shared, data / "gateway.log", f"http://127.0.0.1:{gateway}/readyz"),
         Program("controller", ("-m", "autoscaler"), shared, data / "controller.log", f"http://127.0.0.1:{controller}/readyz"),
     ]
-    return System(f"http://127.0.0.1:{gateway}", mails, database, data / "consumers", programs)
+    return System(f"http://127.0.0.1:{gateway}", mails, database, data / "consumers", programs, shared)
 
 
 def workloads(consumers: tuple[int, int]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import aiohttp
 
@@ -52,7 +53,7 @@ class Traffic:
     async def _follow(self, client: aiohttp.ClientSession) -> None:
         while (job_id := await self._ids.get()) is not None:
             deliveries, accepted = await _ended(client, job_id)
-            self._tally.dead += sum(d["state"] == "dead" for d in deliveries)
+            self._tally.end(deliveries)
             if all(d["state"] == "succeeded" for d in deliveries):
                 self._tally.latencies.append(max(from_rfc3339(d["ended_at"]) for d in deliveries) - from_rfc3339(accepted))
 
@@ -75,7 +76,7 @@ async def _submit(client: aiohttp.ClientSession, user: User) -> str:
         pause = min(pause * 2, 5.0)
 
 
-async def _ended(client: aiohttp.ClientSession, job_id: str) -> tuple[list[dict[str, str]], str]:
+async def _ended(client: aiohttp.ClientSession, job_id: str) -> tuple[list[dict[str, Any]], str]:
     """A job's deliveries once all have ended, and when it was accepted."""
     pause = 0.1
     while True:

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from rich.console import Console
 
-from cli.api import Address, Gateway, GatewayError, NoAnswer
+from cli.api import Address, Gateway, GatewayError, NoAnswer, said
 from cli.operate import FINAL, show_job
 
 _PAUSE = 0.3  # seconds between two looks, and the first between two tries; full jitter
@@ -22,11 +22,15 @@ async def trial(job_type: str, payload: str, address: Address, timeout: float) -
         body = orjson.dumps(orjson.loads(payload))
     except orjson.JSONDecodeError as error:
         raise GatewayError(f"the payload is not JSON: {error}") from None
+    accepted = False
     try:
         async with asyncio.timeout(timeout), Gateway(address) as gateway:
-            job = await _ended(gateway, await _accepted(gateway, job_type, body))
+            job_id = await _accepted(gateway, job_type, body)
+            accepted = True
+            job = await _ended(gateway, job_id)
     except TimeoutError:
-        Console(stderr=True).print(f"no end within {timeout:g} s: are consumers running, and does the controller scale them?")
+        why = "no end within {:g} s: are consumers running, and does the controller scale them?"
+        Console(stderr=True).print((why if accepted else "not accepted within {:g} s").format(timeout))
         return 1
     show_job(job)
     return 0 if all(delivery["state"] == "succeeded" for delivery in job["deliveries"]) else 1
@@ -35,7 +39,7 @@ async def trial(job_type: str, payload: str, address: Address, timeout: float) -
 async def _accepted(gateway: Gateway, job_type: str, body: bytes) -> str:
     """The job's id. 503 is tried again with the same key: the same job."""
     headers = {"content-type": "application/json", "Idempotency-Key": uuid.uuid4().hex}
-    pause = _PAUSE
+    pause, told = _PAUSE, ""
     while True:
         try:
             status, asked, answer = await gateway.raw("POST", f"/v1/jobs/{job_type}", data=body, headers=headers)
@@ -43,10 +47,12 @@ async def _accepted(gateway: Gateway, job_type: str, body: bytes) -> str:
             status, asked, answer = 503, 0.0, {"detail": str(error)}
         if status == 202:
             return str(answer["job_id"])
-        why = f"{answer.get('title', '')} {answer.get('detail', '')}".strip() if answer else f"status {status}"
+        why = said(status, answer)
         if status < 500:
             raise GatewayError(why)
-        Console(stderr=True).print(f"not accepted yet: {why}", markup=False)
+        if why != told:
+            told = why
+            Console(stderr=True).print(f"not accepted yet, trying again: {why}", markup=False, highlight=False, soft_wrap=True)
         await asyncio.sleep(max(asked, pause) * random.uniform(0.5, 1.0))
         pause = min(pause * 2, 5.0)
 

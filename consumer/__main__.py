@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import sys
 import threading
+from collections.abc import Coroutine
+from typing import Any
 
 import uvloop
 
 import consumer.handlers
 import contracts
 from consumer.app import Consumer, check_limits
+from consumer.forks import leave_signals_to_parents
 from consumer.registry import Registry
 from consumer.settings import ConsumerSettings
 from jobs.catalogue import Catalogue
@@ -35,13 +39,60 @@ def main() -> int:
         return 2
     logs.configure(settings.log_level, settings.log_format, "consumer")
     for queue, job_type in registry.missing(queues):
-        logs.get("consumer").warning("no handler: such deliveries will be dead letters", queue=queue, job_type=job_type)
+        what = "no handler: such deliveries are left to other consumers, and are dead letters after ten minutes"
+        logs.get("consumer").warning(what, queue=queue, job_type=job_type)
+    return serve(Consumer(settings, registry, queues).run())
+
+
+def serve(program: Coroutine[Any, Any, int]) -> int:
+    """Run to the end, on a loop of our own. The exit code, unless something is left behind: then the process ends here.
+
+    A task of a handler's own that raises SystemExit or KeyboardInterrupt stops the loop, and the loop goes on. What does not end
+    with the program, a task that swallows its cancellation or a thread that runs on, is left behind: a loop's usual end, and the
+    interpreter's, would wait for it for ever.
+    """
+    leave_signals_to_parents()
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    main = loop.create_task(program)
+    while not main.done():
+        try:
+            loop.run_until_complete(asyncio.wait({main}))
+        except (SystemExit, KeyboardInterrupt) as error:
+            logs.get("consumer").error("a task of a handler's own would have ended the program", error=type(error).__name__)
+    code = _code(main)
+    if not loop.run_until_complete(_all_ended()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    loop.close()
+    return code
+
+
+def _code(main: asyncio.Task[int]) -> int:
     try:
-        uvloop.run(Consumer(settings, registry, queues).run())
+        return main.result()
     except SettingsError as error:  # of a handler's resource, which reads its settings when it is opened
         print(error, file=sys.stderr)
         return 2
-    return 0
+    except BaseException as error:
+        logs.get("consumer").critical("the program has failed", exc_info=error)
+        return 1
+
+
+async def _all_ended() -> bool:
+    """Cancel what is left, and see within about a second whether it ends, threads too."""
+    loop = asyncio.get_running_loop()
+    left: set[asyncio.Task[Any]] = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    left |= {loop.create_task(loop.shutdown_asyncgens()), loop.create_task(loop.shutdown_default_executor())}
+    await asyncio.wait(left, timeout=1.0)
+    for _ in range(100):
+        if threading.active_count() == 1:
+            break
+        await asyncio.sleep(0.01)
+    return threading.active_count() == 1 and all(task.done() for task in left)
 
 
 def _queues(asked: str, registry: Registry) -> list[str]:
@@ -54,10 +105,4 @@ def _queues(asked: str, registry: Registry) -> list[str]:
 
 
 if __name__ == "__main__":
-    code = main()
-    if threading.active_count() > 1:
-        # A plain function that runs on past the drain time would keep the interpreter from ending.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    sys.exit(main())

@@ -3,83 +3,106 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 from consumer.ledger import Ledger
 from consumer.liveness import Liveness
+from consumer.lost import Lost
 from consumer.registry import Registry
 from consumer.resources import Resources
 from consumer.runtime import QueueRuntime, Tools
 from consumer.settings import ConsumerSettings
 from jobs.adapters import choose
+from jobs.chance import SystemChance
 from jobs.clock import SystemClock
-from jobs.errors import SettingsError, StoreUnavailable
+from jobs.errors import BadRecord, SettingsError, StoreUnavailable
 from jobs.figures import to_plain
 from jobs.ports import Broker, OutcomeStore
+from jobs.topology import Topology
 from telemetry import eventloop, logs, metrics
 from telemetry.probes import Probes
+from telemetry.supervisor import Beat, Supervisor
 
 _log = logs.get("consumer")
 
 _PURGE_INTERVAL = 60.0  # seconds between two bounded batches of what is past its retention
+# How long each part may take to close, handlers' resources included. Seconds.
+_CLOSE_WITHIN = 15.0
 
 
 class Consumer:
-    """One process that consumes some queues."""
+    """One process that consumes some queues.
 
-    def __init__(self, settings: ConsumerSettings, registry: Registry, queues: Sequence[str]) -> None:
+    supervisor: owner of all that runs beside the queues; a test puts faults into it there.
+    """
+
+    def __init__(
+        self, settings: ConsumerSettings, registry: Registry, queues: Sequence[str], supervisor: Supervisor | None = None
+    ) -> None:
         self._settings = settings
         self._registry = registry
         self._names = list(queues)
         self._stop = asyncio.Event()
         self._ready = False
+        self._code = 0
+        self.supervisor = supervisor or Supervisor()
+        self.supervisor.give_up = self._give_up
 
-    async def run(self) -> None:
-        """Run until SIGTERM or SIGINT, then drain. A second signal ends the process at once."""
+    def stop(self, code: int = 0) -> None:
+        """Drain, and end with this exit code."""
+        self._code = max(self._code, code)
+        self._stop.set()
+
+    async def run(self) -> int:
+        """Run until SIGTERM or SIGINT, then drain. A second signal ends the process at once. The exit code: 1 if we gave up."""
         self._listen_to_signals()
-        clock = SystemClock()
-        broker = choose.broker(self._settings, self._registry.catalogue.topology(), clock)
-        store = choose.outcomes(self._settings, clock)
-        ledger = Ledger(store, lease=self._settings.lease, give_up=self._settings.hold_seconds) if store else None
-        threads = self._threads()
+        clock, topology = SystemClock(), self._registry.catalogue.topology()
+        broker = choose.broker(self._settings, topology, clock, self.supervisor)
+        store = choose.outcomes(self._settings, clock, self.supervisor)
+        ledger = _ledger(store, self._settings, self.supervisor)
         async with Resources(self._registry.openers, self._registry.needs(self._names)) as resources:
-            tools = Tools(self._settings, self._registry, resources, threads, clock)
+            tools = Tools(self._settings, self._registry, resources, threads, clock, SystemChance())
             runtimes = [QueueRuntime(name, broker, ledger, tools) for name in self._names]
-            liveness = Liveness(runtimes, self._settings.stall_seconds)
-            probes = Probes(
-                self._settings.probe_host,
-                self._settings.probe_port,
-                lambda: [f"{queue}: messages are ready, and none arrives" for queue in liveness.stalled],
-                lambda: self._not_ready(runtimes, broker),
-                {"/figures": lambda: to_plain({runtime.queue: runtime.figures() for runtime in runtimes})},
-            )
+            lost = _lost(broker, topology, ledger, tools)
+            liveness = Liveness(runtimes, self._settings.stall_seconds, self._give_up)
+            probes = self._probes(runtimes, broker, liveness)
             probes.open()
-            await self._open(broker, ledger, runtimes)
-            background = [asyncio.create_task(work) for work in (liveness.watch(), eventloop.watch(), _purge(store))]
+            self.supervisor.start("event loop", eventloop.watch)
+            await self._open(broker, ledger, runtimes, lost)
+            self.supervisor.start("liveness", liveness.watch, patience=2 * self._settings.stall_seconds + 30.0)
+            if store is not None:
+                self.supervisor.start("purge", lambda beat: _purge(store, beat), patience=3 * _PURGE_INTERVAL)
             await self._stop.wait()
             self._ready = False
             _log.info("draining", seconds=self._settings.drain_seconds)
-            await asyncio.gather(*(runtime.drain(self._settings.drain_seconds) for runtime in runtimes))
-            for task in background:
-                task.cancel()
-            await broker.close()
-            if ledger is not None:
-                await ledger.close()
-            await probes.close()
-        if threads is not None:
-            threads.shutdown(wait=False, cancel_futures=True)
+            consuming = (*runtimes, *((lost,) if lost else ()))
+            await asyncio.gather(*(one.drain(self._settings.drain_seconds) for one in consuming))
+            for part in (broker.close(), *((ledger.close(),) if ledger else ()), probes.close(), self.supervisor.close()):
+                await _within(part)
         _log.info("stopped")
+        return self._code
 
-    async def _open(self, broker: Broker, ledger: Ledger | None, runtimes: Sequence[QueueRuntime]) -> None:
+    def _probes(self, runtimes: Sequence[QueueRuntime], broker: Broker, liveness: Liveness) -> Probes:
+        return Probes(
+            self._settings.probe_host,
+            self._settings.probe_port,
+            lambda: liveness.stalled + self.supervisor.wrong,
+            lambda: self._not_ready(runtimes, broker),
+            {"/figures": lambda: to_plain({runtime.queue: runtime.figures() for runtime in runtimes})},
+            self.supervisor,
+        )
+
+    async def _open(self, broker: Broker, ledger: Ledger | None, runtimes: Sequence[QueueRuntime], lost: Lost | None) -> None:
         if ledger is not None:
             await ledger.open()
         await broker.open()
         for runtime in runtimes:
             await runtime.start()
+        if lost is not None:
+            await lost.start()
         self._ready = True
         _log.info("consuming", queues=self._names, concurrency=self._settings.concurrency)
 
@@ -90,18 +113,18 @@ class Consumer:
         metrics.BROKER_UP.set(0 if reason else 1)
         reasons = [f"broker: {reason}"] if reason else []
         reasons += [f"{r.queue}: paused, the outcome store is away" for r in runtimes if r.paused]
+        reasons += [f"{r.queue}: paused, the broker takes nothing that is to be put off" for r in runtimes if r.stuck]
         return reasons + [f"{r.queue}: not subscribed" for r in runtimes if not r.paused and not r.subscribed]
 
-    def _threads(self) -> ThreadPoolExecutor | None:
-        plain = any(not h.is_coroutine for h in self._registry.handlers(self._names))
-        most = min(self._settings.concurrency * len(self._names), 256)
-        return ThreadPoolExecutor(most, thread_name_prefix="handler") if plain else None
+    def _give_up(self, reason: str) -> None:
+        _log.critical("giving up: draining, to be started anew", why=reason)
+        self.stop(1)
 
     def _listen_to_signals(self) -> None:
         def stop() -> None:
             if self._stop.is_set():
                 os._exit(1)
-            self._stop.set()
+            self.stop()
 
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop)
@@ -112,23 +135,60 @@ def check_limits(settings: ConsumerSettings, registry: Registry, queues: Sequenc
 
     A delivery waits in our hands for at most prefetch / concurrency - 1 runs before its own begins.
     """
-    if not settings.broker.get_secret_value().startswith("amqp"):
+    if settings.hold_limit is None:
         return
-    rounds = settings.held_at_most / settings.concurrency
-    limit, job_type = registry.longest_limit(queues)
-    if limit * rounds > settings.hold_seconds:
+    limits = [registry.longest_limit([queue]) for queue in queues]
+    needs, limit, job_type = max((limit * _rounds(settings, limit), limit, name) for limit, name in limits)
+    if needs > settings.hold_limit:
         raise SettingsError(
-            f"{job_type}: a time limit of {limit:g} s needs {limit * rounds:g} s at prefetch {rounds:g} times concurrency; "
+            f"{job_type}: a time limit of {limit:g} s needs {needs:g} s at prefetch {needs / limit:g} times concurrency; "
             f"only four fifths of HEADRACE_CONSUMER_TIMEOUT={settings.consumer_timeout:g} s may pass. Raise consumer_timeout in "
-            f"the broker's configuration (there in milliseconds) and HEADRACE_CONSUMER_TIMEOUT with it, or lower the time limit or "
-            f"HEADRACE_PREFETCH"
+            "the broker's configuration (there in milliseconds) and HEADRACE_CONSUMER_TIMEOUT with it, or lower the time limit or "
+            "HEADRACE_PREFETCH"
         )
 
 
-async def _purge(store: OutcomeStore | None) -> None:
+def _rounds(settings: ConsumerSettings, limit: float) -> float:
+    """Runs, one after the other, until the last of what is taken ahead has ended. limit: seconds, the queue's longest."""
+    return max(1.0, settings.held_at_most(limit) / settings.concurrency)
+
+
+def threads(queue: str, most: int) -> Executor:
+    """The pool of one queue's plain functions. Its threads are started as they are needed."""
+    return ThreadPoolExecutor(most, thread_name_prefix=f"handler-{queue}")
+
+
+def _ledger(store: OutcomeStore | None, settings: ConsumerSettings, supervisor: Supervisor) -> Ledger | None:
+    if store is None:
+        return None
+    return Ledger(store, lease=settings.lease, give_up=settings.hold_limit, supervisor=supervisor)
+
+
+def _lost(broker: Broker, topology: Topology, ledger: Ledger | None, tools: Tools) -> Lost | None:
+    """Without an outcome store what is lost stays at the broker."""
+    if ledger is None or broker.lost is None:
+        return None
+    return Lost(broker.lost, topology.queues, broker, ledger, tools)
+
+
+async def _within(part: Awaitable[None]) -> None:
+    """Close one part; one that fails or takes too long does not keep the others open."""
+    closing = asyncio.ensure_future(part)
+    await asyncio.wait({closing}, timeout=_CLOSE_WITHIN)
+    if not closing.done():
+        closing.cancel()
+        _log.error("a part did not close in time", part=repr(part)[:200])
+    elif not closing.cancelled() and (error := closing.exception()) is not None:
+        _log.error("a part could not be closed", why=logs.brief(error))
+
+
+async def _purge(store: OutcomeStore, beat: Beat) -> None:
     """Delete what is past its retention: batches, each bounded, until none is left."""
-    while store is not None:
+    while True:
+        beat()
         await asyncio.sleep(_PURGE_INTERVAL)
-        with contextlib.suppress(StoreUnavailable):  # the next round does it
+        try:
             while await store.purge():
-                pass
+                beat()
+        except (StoreUnavailable, BadRecord):
+            continue  # the next round does it

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-import orjson
-
+from consumer.encoded import NotKept, encoded
 from jobs.envelope import Envelope
 from telemetry import logs
 
@@ -30,6 +29,7 @@ class Context:
         self.time_limit = time_limit
         self.overdue = False
         self._note = note
+        self._complained = False
 
     @property
     def job_id(self) -> str:
@@ -72,9 +72,17 @@ class Context:
     def progress(self, done: Any) -> None:
         """Note how far the run is: any JSON value, shown by `GET /v1/jobs/{job_id}`. From a coroutine or a thread.
 
-        It returns at once; the newest note is written about once a second. Raises TypeError for what is not JSON.
+        It returns at once; the newest note is written about once a second. What cannot be kept, as with a result (no JSON, or more
+        than 256 KiB of it), is dropped with one log line a run: it is no reason for a job to fail.
         """
-        self._note(orjson.dumps(done).decode())
+        try:
+            text = encoded(done)
+        except NotKept as why:
+            if not self._complained:
+                self._complained = True
+                self.log.warning("the progress is not kept", why=str(why))
+            return
+        self._note(text)
 
     def check(self) -> None:
         """Raise TimeLimitExceeded once the time limit is over. A plain function cannot be cancelled: call this in its loop."""

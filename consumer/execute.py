@@ -1,28 +1,22 @@
-"""One run of a handler, and what follows from how it ended. What follows is a plan; `settle.py` carries it out."""
+"""What follows from how a run ended. What follows is a plan; `settle.py` carries it out."""
 
 from __future__ import annotations
 
-import asyncio
-import random
 import traceback
-from collections.abc import Callable
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-from pydantic import BaseModel
-
-from consumer.context import Context, TimeLimitExceeded
+from consumer.context import Context
+from consumer.encoded import NotKept, encoded
+from jobs.chance import Chance
 from jobs.errors import Permanent, RetryLater
 from jobs.model import Reason
 from jobs.ports import Failure
 from jobs.retry import MAX_DELAY, RetryPolicy
-from telemetry import metrics
+from jobs.text import safe, safe_end, text_of
 
-# A record is for people; what is longer belongs into the handler's own store.
-MAX_RESULT = 262_144  # bytes
-MAX_TRACEBACK = 8_192  # characters, the end of it
+# Characters of an error's text, and of its traceback: the end of that. Of each exception in it the innermost frames.
+MOST_TEXT, _MOST_FRAMES = 8_192, 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +28,11 @@ class Succeed:
 
 @dataclass(frozen=True, slots=True)
 class RetryAfter:
-    """delay: seconds."""
+    """delay: seconds. crashed: the run ended with its process."""
 
     delay: float
     failure: Failure
+    crashed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,92 +43,64 @@ class Bury:
 
 Plan = Succeed | RetryAfter | Bury
 
+_CRASHED = Failure("crashed", "the run never ended: its process was killed, or lost the outcome store for longer than its lease")
 
-def after_failure(error: Exception, policy: RetryPolicy, attempt: int, rng: random.Random) -> RetryAfter | Bury:
-    """What follows from the failure of run number `attempt`."""
+
+def after_failure(error: BaseException, policy: RetryPolicy, attempt: int, chance: Chance) -> RetryAfter | Bury:
+    """What follows from the failure of run number `attempt`: whatever was raised, it is an outcome."""
     failure = describe(error)
     if isinstance(error, Permanent):
         return Bury(Reason.PERMANENT, failure)
-    delay = policy.delay(attempt, rng)
+    delay = policy.delay(attempt, chance)
     if delay is None:
         return Bury(Reason.EXHAUSTED, failure)
-    if isinstance(error, RetryLater):
-        delay = min(error.delay, MAX_DELAY)
-    return RetryAfter(delay, failure)
+    return RetryAfter(_asked(error, delay), failure)
+
+
+def after_crash(policy: RetryPolicy, attempt: int, chance: Chance) -> RetryAfter | Bury:
+    """What follows from run number `attempt`, which its process did not outlive."""
+    delay = policy.delay(attempt, chance)
+    return Bury(Reason.CRASHED, _CRASHED) if delay is None else RetryAfter(delay, _CRASHED, crashed=True)
+
+
+def after_return(value: Any, ctx: Context) -> Succeed:
+    """What follows from what a handler returned. What cannot be kept is dropped with a log line: its effects have happened."""
+    if value is None:
+        return Succeed()
+    try:
+        return Succeed(encoded(value))
+    except NotKept as why:
+        ctx.log.warning("the result is not kept", why=str(why))
+        return Succeed()
 
 
 def describe(error: BaseException) -> Failure:
-    """An error as it is recorded: its class, its text and the end of its traceback."""
+    """An error as it is recorded: its class, its text and the end of its traceback, each safe and bounded. It never raises:
+    much of an error is a handler's own code.
+    """
+    try:
+        return Failure(_kind(error), text_of(error, MOST_TEXT), _traceback(error))
+    except BaseException as broken:
+        return Failure("error", f"it cannot be described: {type(broken).__name__} is raised by it")
+
+
+def _kind(error: BaseException) -> str:
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    text = "".join(traceback.format_exception(error))
-    return Failure(name, str(error)[:MAX_TRACEBACK], text[-MAX_TRACEBACK:])
+    return safe(name, 200)
 
 
-async def run_coroutine(function: Callable[..., Any], payload: BaseModel, ctx: Context, injected: dict[str, Any]) -> Any:
-    """Run a coroutine handler; at its time limit it is cancelled, and TimeLimitExceeded raised."""
-    limit = asyncio.timeout(ctx.time_limit)
+def _traceback(error: BaseException) -> str:
     try:
-        async with limit:
-            return await function(payload, ctx, **injected)
-    except TimeoutError:
-        if limit.expired():
-            raise TimeLimitExceeded(f"ran longer than its limit of {ctx.time_limit:g} s") from None
-        raise
+        lines = traceback.format_exception(error, limit=-_MOST_FRAMES)
+        return safe_end("".join(safe_end(line, MOST_TEXT) for line in lines), MOST_TEXT)
+    except BaseException as broken:
+        return f"(its traceback cannot be had: {type(broken).__name__})"
 
 
-class RunsOn(asyncio.CancelledError):
-    """The task was cancelled, and the plain function that it waited for cannot be: its effects may still come."""
-
-
-async def run_thread(
-    function: Callable[..., Any], payload: BaseModel, ctx: Context, injected: dict[str, Any], threads: Executor
-) -> Any:
-    """Run a plain handler in a thread. It cannot be stopped: past its time limit `ctx.check()` raises in it, a metric
-    counts it, and we go on waiting. What it returns late still counts, because its effects have happened.
-
-    Raises RunsOn when cancelled while the function runs.
-    """
-    running = threads.submit(lambda: function(payload, ctx, **injected))
-    returned = asyncio.wrap_future(running)
-    try:
-        done, _ = await asyncio.wait({returned}, timeout=ctx.time_limit)
-        return returned.result() if done else await _overdue(returned, ctx)
-    except asyncio.CancelledError:
-        if running.cancel() or running.done():
-            raise
-        ctx.overdue = True
-        raise RunsOn from None
-
-
-async def _overdue(returned: asyncio.Future[Any], ctx: Context) -> Any:
-    ctx.overdue = True
-    threads = metrics.OVERDUE_THREADS.labels(ctx.queue)
-    threads.inc()
-    try:
-        ctx.log.warning("a plain function runs on past its time limit", time_limit_s=ctx.time_limit)
-        await asyncio.wait({returned})
-        return returned.result()
-    finally:
-        threads.dec()
-
-
-def result_text(value: Any, ctx: Context) -> str | None:
-    """What a handler returned as JSON text. What cannot be kept is dropped with a log line: its effects have happened."""
-    if value is None:
-        return None
-    try:
-        data = orjson.dumps(value, default=_plain)
-    except TypeError as error:
-        ctx.log.warning("the result is not JSON and is not kept", why=str(error))
-        return None
-    if len(data) > MAX_RESULT:
-        ctx.log.warning("the result is too long and is not kept", bytes=len(data), most=MAX_RESULT)
-        return None
-    return data.decode()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    return str(value)
+def _asked(error: BaseException, otherwise: float) -> float:
+    """The delay that RetryLater asks for. A class made from it may have left it out, or put anything there."""
+    if not isinstance(error, RetryLater):
+        return otherwise
+    delay = getattr(error, "delay", None)
+    return min(float(delay), MAX_DELAY) if isinstance(delay, int | float) and delay >= 0 else otherwise

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
+
+from telemetry import logs
+
+_log = logs.get("consumer")
+
+# How long all closers together may take at the end of the program. Seconds.
+_CLOSE_WITHIN = 15.0
 
 
 class Resources:
@@ -26,7 +34,12 @@ class Resources:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._stack.aclose()
+        """Close in the task that opened, as some libraries ask for. What a closer raises is told, and no reason to stay."""
+        try:
+            async with asyncio.timeout(_CLOSE_WITHIN):
+                await self._stack.aclose()
+        except Exception as error:
+            _log.error("a handler's resource could not be closed", why=logs.brief(error))
 
     def arguments(self, injected: dict[str, type]) -> dict[str, Any]:
         """The keyword arguments of a handler."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from jobs.figures import RECENT_SECONDS, QueueFigures
+from jobs.lasting import Lasting
 
 # A quantile of so many is good to a few per cent; more would cost memory and tell nothing.
 _MOST_RECENT = 1000
@@ -29,32 +30,34 @@ class Tally:
         self._running = 0
         self._started_sum = 0.0  # of those that run: their seconds so far are running * now - this
         self._recent: deque[_Ended] = deque(maxlen=_MOST_RECENT)
+        self._lasting = Lasting()
 
-    def begin(self, now: float) -> None:
+    def begin(self, run: object, now: float, job_type: str, limit: float) -> None:
+        """run: any object of its own. limit: seconds that it may take."""
+        self._lasting.begin(run, now, job_type, limit)
         self._running += 1
         self._started_sum += now
 
-    def end(self, began: float, now: float, wait: float, trace: str) -> None:
-        """wait: seconds from acceptance to the run."""
+    def end(self, run: object, began: float, now: float, wait: float, trace: str, *, well: bool) -> None:
+        """wait: seconds from acceptance to the run. well: it succeeded."""
+        self._lasting.end(run, now, well=well)
         self._running -= 1
         self._started_sum -= began
         self._busy += now - began
         self._recent.append(_Ended(now, wait, now - began, trace))
 
-    def figures(self, held: int, now: float) -> QueueFigures:
+    def figures(self, held: int, now: float, *, paused: bool) -> QueueFigures:
+        """held: deliveries that are not settled. paused: whether nothing is begun for now."""
         while self._recent and self._recent[0].at < now - RECENT_SECONDS:
             self._recent.popleft()
         busy = self._busy + max(0.0, self._running * now - self._started_sum)
+        of_now = self._running, held, self.settled, self.done, busy, self._lasting.seconds(now), paused
         if not self._recent:
-            return QueueFigures(self._running, held, self.settled, self.done, busy)
+            return QueueFigures(*of_now)
         waits, handlers = [e.wait for e in self._recent], [e.handler for e in self._recent]
         slow = max(self._recent, key=lambda e: e.wait + e.handler)
         return QueueFigures(
-            self._running,
-            held,
-            self.settled,
-            self.done,
-            busy,
+            *of_now,
             len(self._recent),
             sum(waits) / len(waits),
             _p95(waits),

@@ -1,8 +1,6 @@
 """A user has registered: send the welcome mail, credit the first points."""
 
-from datetime import datetime
-
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from jobs.model import Contract
 from jobs.retry import RetryPolicy
@@ -14,7 +12,7 @@ class UserRegistered(BaseModel):
     user_id: int = Field(gt=0, description="The user's number.")
     email: str = Field(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254, description="Where the welcome mail goes.")
     name: str = Field(min_length=1, max_length=200, description="How the mail addresses the user.")
-    registered_at: datetime = Field(description="When, with an offset from UTC.")
+    registered_at: AwareDatetime = Field(description="When, with an offset from UTC.")
 
 
 USER_REGISTERED = Contract(

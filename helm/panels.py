@@ -123,6 +123,12 @@ ACCEPTING: Final = (
         [(f"sum by (result) ({_rate('headrace_queued_records_total')})", "{{result}}")],
         "What makes a job's Location answer before a consumer has it. Failed or dropped: the outcome store is away or slow.",
     ),
+    Panel(
+        "Queues declared anew",
+        "short",
+        [(f"sum by (queue) (increase(headrace_queues_redeclared_total{_ALL}[$__rate_interval]))", "{{queue}}")],
+        "Somebody had deleted them from RabbitMQ while programs ran. Jobs to several queues missed this one until then.",
+    ),
 )
 
 CONSUMING: Final = (
@@ -253,6 +259,12 @@ HEALTH: Final = (
         "s",
         [(f"histogram_quantile(0.99, sum by (le, pod) ({_rate('headrace_event_loop_lag_seconds_bucket')}))", "{{pod}}")],
         "How late what is due runs. Above 0.1 s: too little CPU, or a handler that blocks.",
+    ),
+    Panel(
+        "Tasks that began again",
+        "short",
+        [(f"sum by (container, task) ({_rate('headrace_task_restarts_total')}) > 0", "{{container}}: {{task}}")],
+        "Each is a fault that is in the log, and was mended by starting the task again.",
     ),
     Panel("CPU", "short", [(f"sum by (pod) ({_rate('process_cpu_seconds_total')} {_OURS})", "{{pod}}")], "In cores."),
     Panel("Memory", "bytes", [(f"sum by (pod) (process_resident_memory_bytes{_ALL} {_OURS})", "{{pod}}")]),

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from jobs.clock import from_rfc3339, rfc3339
+from jobs.clock import from_rfc3339, rfc3339, within
 from jobs.errors import EnvelopeError, UnknownVersion
 from jobs.identity import is_job_id
 
@@ -23,6 +23,8 @@ CONTENT_TYPE = "application/json"
 _TRACE_HEADERS = ("traceparent", "tracestate", "baggage")
 # The sum of trace headers that we carry: tracestate is at most 512 characters, baggage 8,192 (W3C).
 _MAX_TRACE_HEADER = 8192
+# Counts have at most 9 digits: longer ones are refused when they are read, so none is written either.
+_MOST = 999_999_999
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,9 @@ class Envelope:
 
     accepted_at, deadline: Unix seconds.
     attempt: the run that this message asks for, 1 first.
+    crashes: how many attempts in a row ended with the process that ran them, the last ones: it may be what kills.
     replay: how often an operator has replayed it.
+    astray: how often in a row it came to a process that has no handler for it.
     trace: traceparent, tracestate and baggage, as they came.
     """
 
@@ -40,6 +44,8 @@ class Envelope:
     accepted_at: float
     attempt: int = 1
     replay: int = 0
+    crashes: int = 0
+    astray: int = 0
     priority: int = 0
     deadline: float | None = None
     trace: tuple[tuple[str, str], ...] = ()
@@ -58,6 +64,10 @@ class Envelope:
         }
         if self.replay:
             headers["headrace-replay"] = str(self.replay)
+        if self.crashes:
+            headers["headrace-crashes"] = str(self.crashes)
+        if self.astray:
+            headers["headrace-astray"] = str(self.astray)
         if self.priority:
             headers["headrace-priority"] = str(self.priority)
         if self.deadline is not None:
@@ -66,12 +76,24 @@ class Envelope:
         return headers
 
     def next_attempt(self) -> Envelope:
-        """The envelope of the run after this one."""
-        return replace(self, attempt=self.attempt + 1)
+        """The envelope of the run after this one, which ended in its process."""
+        return replace(self, attempt=min(self.attempt + 1, _MOST), crashes=0, astray=0)
 
-    def replayed(self) -> Envelope:
-        """The envelope of a replay: attempts start anew, and the deadline is gone, or it would expire at once."""
-        return replace(self, attempt=1, replay=self.replay + 1, deadline=None)
+    def after_crash(self) -> Envelope:
+        """The envelope of the run after this one, which its process did not outlive."""
+        return replace(self, attempt=min(self.attempt + 1, _MOST), crashes=min(self.crashes + 1, _MOST), astray=0)
+
+    def gone_astray(self) -> Envelope:
+        """The envelope of the same run, which another process is to begin."""
+        return replace(self, astray=min(self.astray + 1, _MOST))
+
+    def replayed(self, number: int, *, crashed: bool = False) -> Envelope:
+        """The envelope of this replay: attempts start anew, and the deadline is gone, or it would expire at once.
+
+        crashed: it died of a crash, so that its first run is again that of what may kill.
+        """
+        crashes = max(1, self.crashes) if crashed else 0
+        return replace(self, attempt=1, crashes=crashes, astray=0, replay=min(number, _MOST), deadline=None)
 
     @property
     def trace_id(self) -> str | None:
@@ -82,6 +104,9 @@ class Envelope:
     @classmethod
     def read(cls, headers: Mapping[str, str], now: float) -> Envelope:
         """Read headers. Raises UnknownVersion, or EnvelopeError naming the header that is missing or wrong.
+
+        What is read can be written: `read(envelope.headers())` gives the same envelope. So times are of the years 1 to 9999, and to
+        the millisecond; what lies outside becomes the nearest.
 
         `now` (Unix seconds) stands in for the time of a CloudEvent that has none: CloudEvents makes it optional.
         """
@@ -95,9 +120,11 @@ class Envelope:
         return cls(
             job_id=_job_id(headers),
             job_type=_required(headers, "cloudEvents_type"),
-            accepted_at=now if time is None else _time("cloudEvents_time", time),
+            accepted_at=within(now) if time is None else _time("cloudEvents_time", time),
             attempt=_count(headers, "headrace-attempt", 1),
             replay=_count(headers, "headrace-replay", 0),
+            crashes=_count(headers, "headrace-crashes", 0),
+            astray=_count(headers, "headrace-astray", 0),
             priority=min(_count(headers, "headrace-priority", 0), 9),
             deadline=None if deadline is None else _time("headrace-deadline", deadline),
             trace=tuple((name, headers[name]) for name in _TRACE_HEADERS if name in headers),
@@ -146,7 +173,7 @@ def _job_id(headers: Mapping[str, str]) -> str:
 
 def _time(name: str, text: str) -> float:
     try:
-        return from_rfc3339(text)
+        return within(from_rfc3339(text))
     except (TypeError, ValueError):
         raise EnvelopeError(f"{name} must be an RFC 3339 timestamp, not {str(text)[:64]!r}") from None
 

@@ -14,8 +14,12 @@ HeadraceError
 │   ├── PublishTimeout       no confirm within the publish timeout: the job may run or may not
 │   ├── WindowFull           as much is waiting for a confirm as may wait
 │   ├── Unroutable           the broker has no queue for this job type
+│   ├── Unpublishable        no broker takes this message, however often it is tried
+│   │   └── TooLarge         its body is above what the broker takes
 │   └── TopologyMismatch     a queue or an exchange exists with other arguments
 ├── StoreUnavailable         the outcome store did not answer in time
+├── NotReplayable            a dead letter whose message cannot be sent as it is
+├── BadRecord                what is stored of one item cannot be read, or it cannot be written; others can
 ├── SignalError              the controller could not see: it holds
 ├── ActuatorError            replicas could not be set; the message says why, and the remedy
 └── HandlerError             what a handler raises to speak to the runtime
@@ -103,12 +107,33 @@ class Unroutable(BrokerError):
     """The broker returned the message: no queue is bound for it."""
 
 
+class Unpublishable(BrokerError):
+    """It cannot be written as a message; the text says why. Nothing was sent, and trying again is useless."""
+
+
+class TooLarge(Unpublishable):
+    """The body has `size` bytes, and the broker takes `limit`."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"a body of {size} bytes; the broker takes at most {limit}")
+        self.size = size
+        self.limit = limit
+
+
 class TopologyMismatch(BrokerError):
     """A queue or an exchange exists with other arguments; the message says how to migrate."""
 
 
 class StoreUnavailable(HeadraceError):
     """The outcome store did not answer in time, or refused."""
+
+
+class NotReplayable(HeadraceError):
+    """A dead letter's message cannot be sent as it is, today or ever; the message says what is wrong with it."""
+
+
+class BadRecord(HeadraceError):
+    """What is stored of one item cannot be read, or the item cannot be written; the store works for others."""
 
 
 class SignalError(HeadraceError):

@@ -7,6 +7,8 @@ from typing import Any
 
 # Means and quantiles are of the deliveries that ended within the last half minute.
 RECENT_SECONDS = 30.0
+# No consumer counts so far: sums of what is below are numbers still.
+_MOST = 1e15
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +18,9 @@ class QueueFigures:
     in_flight, held: jobs in handlers, and taken from the broker without being settled.
     settled: deliveries ever that ended here, in whatever way but handed back; done: those that do not
     come again as a retry; None is not told, by a consumer of an older version. busy_seconds: ever spent in handlers, those that
-    run now included. recent: jobs that the four latencies (seconds) are of; with none of them they are 0 and say nothing.
+    run now included. lasts: seconds within which all that runs is expected to end. paused: nothing is begun for now, since its
+    outcome could not be recorded. Both are None where they are not told. recent: jobs that the four latencies (seconds) are of;
+    with none of them they are 0 and say nothing.
     slow_seconds, slow_trace: of the slowest of them, waiting included.
     """
 
@@ -25,6 +29,8 @@ class QueueFigures:
     settled: int = 0
     done: int | None = None
     busy_seconds: float = 0.0
+    lasts: float | None = None
+    paused: bool | None = None
     recent: int = 0
     wait_mean: float = 0.0
     wait_p95: float = 0.0
@@ -55,5 +61,7 @@ def _fits(name: str, value: Any) -> bool:
     if name == "slow_trace":
         return isinstance(value, str)
     if value is None:
-        return name == "done"
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+        return name in ("done", "lasts", "paused")
+    if name == "paused":
+        return isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _MOST

@@ -42,12 +42,15 @@ class Reason(StrEnum):
 
     PERMANENT = "permanent"  # the handler said so
     EXHAUSTED = "attempts-exhausted"
+    CRASHED = "crashed"  # the last attempt that it may have ended with its process, or with the loss of its claim
     EXPIRED = "expired"  # its deadline passed before it ran
     INVALID = "invalid-payload"
     MALFORMED = "malformed-message"
     VERSION = "unknown-version"
     NO_HANDLER = "no-handler"
+    NO_QUEUE = "no-queue"  # it was delayed, and its queue was deleted
     DELIVERY_LIMIT = "delivery-limit"  # handed out too often without being settled: it kills its consumers
+    RECORD = "unusable-record"  # what the outcome store has of it cannot be read or written
     REJECTED = "rejected"  # by the broker, or by a consumer without an outcome store
 
 
@@ -80,6 +83,10 @@ class Contract:
             raise ContractError(
                 f"job type {self.name!r}: use at most 100 lower-case letters, digits, - and _, in words joined by dots"
             )
+        if not isinstance(self.queues, tuple):
+            example = f'("{self.queues}",)' if isinstance(self.queues, str) else '("email", "points")'
+            kind = type(self.queues).__name__
+            raise ContractError(f"job type {self.name!r}: queues is a {kind}, not a tuple: write {example}")
         if not self.queues or len(set(self.queues)) != len(self.queues):
             raise ContractError(f"job type {self.name!r}: name at least one queue, and each once")
         for queue in self.queues:

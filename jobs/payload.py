@@ -15,15 +15,20 @@ MAX_PROBLEMS = 50
 Model = TypeVar("Model", bound=BaseModel)
 
 
+def parse(body: bytes) -> Any:
+    """Parse JSON, with the rules of `parse_object`, into whatever it is. Raises MalformedBody."""
+    try:
+        return jiter.from_json(body, allow_inf_nan=False, catch_duplicate_keys=True, cache_mode="keys")
+    except ValueError as error:
+        raise MalformedBody(str(error)) from None
+
+
 def parse_object(body: bytes) -> dict[str, Any]:
     """Parse one JSON object (RFC 8259, and I-JSON's rule of RFC 7493 that no key stands twice).
 
     Raises MalformedBody for anything else: bad UTF-8, NaN and Infinity, nesting deeper than 200, a duplicate key.
     """
-    try:
-        parsed = jiter.from_json(body, allow_inf_nan=False, catch_duplicate_keys=True, cache_mode="keys")
-    except ValueError as error:
-        raise MalformedBody(str(error)) from None
+    parsed = parse(body)
     if not isinstance(parsed, dict):
         raise MalformedBody(f"the body is a JSON {_name(parsed)}; a job's payload is an object")
     return parsed

@@ -81,15 +81,17 @@ class Subscription(Protocol):
     async def postpone(self, delivery: Delivery, message: Message) -> None:
         """Put `message` (same queue, with its delay) in the place of `delivery`: durable first, then forget the old.
 
-        Raises BrokerError when that could not be made sure of; the delivery is then still held.
+        Raises BrokerError, within the publish timeout, when that could not be made sure of; the delivery is then still held, and it
+        may be tried again. Unpublishable among them will be raised again. One that is no longer held, because its connection has
+        died, is left alone, as by the three above.
         """
 
     async def pause(self) -> None:
         """Take nothing more. What is held stays held."""
 
     async def resume(self) -> None:
-        """Take deliveries, from now on or again. Returns when the broker counts us as a consumer, or after the connect
-        timeout: it goes on in the background."""
+        """Take deliveries, from now on or again; what is held still counts towards the prefetch. Returns when the broker counts
+        us as a consumer, or after the connect timeout: it goes on in the background."""
 
     async def close(self) -> None:
         """Take nothing more, and hand back what is held."""
@@ -100,7 +102,14 @@ class Subscription(Protocol):
 
 
 class Broker(Protocol):
-    """Durable queues: at least once, in about the order of publishing, each message to every queue bound for it."""
+    """Durable queues: at least once, in about the order of publishing, each message to every queue bound for it.
+
+    lost: the queue of what was delayed for a queue that is no more; None where that keeps what is delayed for it. Each of its
+    deliveries names the queue that it was for.
+    """
+
+    @property
+    def lost(self) -> str | None: ...
 
     async def open(self) -> None:
         """Connect and declare the topology. Returns when ready or after the connect timeout, and goes on trying:
@@ -112,8 +121,9 @@ class Broker(Protocol):
     def publish(self, window: Sequence[Message]) -> list[asyncio.Future[None]]:
         """Send all messages of `window` in one go; a future each, done when the broker has made that one durable.
 
-        A future fails with BrokerUnavailable (nothing was sent), Unroutable or PublishTimeout. Never blocks. The caller
-        bounds how much is in flight, and may give up on a future by cancelling it.
+        A future fails with BrokerUnavailable or WindowFull (nothing was sent, now), Unpublishable or TooLarge (nothing was sent,
+        and trying again is useless), Unroutable or PublishTimeout; one message's fault fails no other's. Never blocks, never
+        raises. The caller bounds how many are in flight, and may give up on a future by cancelling it.
         """
 
     def subscribe(self, queue: str, prefetch: int, deliver: Callable[[Delivery], None]) -> Subscription:
@@ -148,7 +158,7 @@ class Queued:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Ask for the right to run one delivery. `token` is new for each claim; `lease` is in seconds."""
+    """Ask for the right to run one delivery; with GRANTED, that right. `token` is new for each claim; `lease` is in seconds."""
 
     queue: str
     job_id: str
@@ -161,22 +171,30 @@ class Claim:
 
 
 class Verdict(StrEnum):
-    """What a claim is answered with. The rules, on what is stored for (queue, job_id):
+    """What a claim is answered with. The rules, on what is stored for (queue, job_id); `jobs/claims.py` computes them:
 
-    nothing, queued, unconfirmed, or an older replay   → GRANTED
-    a newer replay, or a later attempt                 → STALE
+    nothing                                            → GRANTED
+    a newer replay                                     → STALE
+    an older replay                                    → HELD while its run's lease is alive, then GRANTED
     succeeded, dead, cancelled                         → SETTLED
     running, lease alive                               → HELD, with the seconds that are left of it
-    running, lease over                                → GRANTED: taken over, and the former token is void
+    running, lease over, this same attempt             → CRASHED: the run never ended, and its token is void
     retrying after this same attempt                   → WAITING, with the seconds until the retry is due
-    retrying after an earlier attempt                  → GRANTED
+    else a later attempt                               → STALE
+    else an earlier attempt, queued, unconfirmed       → GRANTED
     """
 
     GRANTED = "granted"  # run it
+    CRASHED = "crashed"  # the claim is ours, for settling what its last run left behind: that attempt is over
     SETTLED = "settled"  # it has ended: ack
     HELD = "held"  # somebody runs it: come back later, no attempt counted
     WAITING = "waiting"  # its retry was recorded, but maybe not published: publish it again
     STALE = "stale"  # a later message does its work: ack
+
+    @property
+    def ours(self) -> bool:
+        """Whether the claim is held now, and to be settled."""
+        return self in (Verdict.GRANTED, Verdict.CRASHED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,23 +234,27 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a claimed delivery ends for now. Written only where `token` still holds the claim.
+    """How a claimed delivery ends for now.
 
     state: SUCCEEDED, RETRYING, DEAD, CANCELLED; or QUEUED, which gives the claim up (the delivery was handed back).
     result: JSON text, with SUCCEEDED.
-    next_at: Unix seconds at which the retry is due, with RETRYING.
+    next_at: Unix seconds at which the retry is due, with RETRYING; for people, since the store's clock may differ from ours: it
+        counts `delay` from when it writes the outcome.
     dead: stored in the same transaction, with DEAD.
     """
 
-    queue: str
-    job_id: str
-    token: str
+    claim: Claim
     state: State
     at: float
     result: str | None = None
     failure: Failure | None = None
     next_at: float | None = None
     dead: DeadLetter | None = None
+
+    @property
+    def delay(self) -> float:
+        """Seconds until the retry is due."""
+        return 0.0 if self.next_at is None else max(0.0, self.next_at - self.at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,10 +290,16 @@ class DeadPage:
 
 
 class OutcomeStore(Protocol):
-    """Outcomes, claims and dead letters. Every method raises StoreUnavailable, within a bounded time, when it cannot.
+    """Outcomes, claims and dead letters.
 
-    Lists are worked off in one command or one transaction; an answer each, in the same order. A list may name the same
-    delivery twice: its entries take effect one after the other.
+    Every method raises StoreUnavailable, within a bounded time, when it cannot: nothing is then known of what was asked, and all of
+    it may be asked again. A method raises BadRecord where the store works and one item is at fault, the record that is stored of it
+    or what was to be written; of a list nothing is done then, and the caller asks for its items apart (`jobs/coalesce.py`).
+
+    Lists are worked off in one command or one transaction (one for each slot, on a cluster); an answer each, in the same order.
+    A list may name the same delivery twice: its entries take effect one after the other.
+
+    Texts are given with what stores cannot take already escaped (`jobs/text.py`).
     """
 
     async def open(self) -> None: ...
@@ -279,7 +307,7 @@ class OutcomeStore(Protocol):
     async def close(self) -> None: ...
 
     async def ping(self) -> None:
-        """Return if the store answers."""
+        """Return if the store takes writes: a server that answers and refuses them is away."""
 
     async def queued(self, records: Sequence[Queued]) -> None:
         """Record jobs as queued; a delivery of which anything is known already stays as it is, but for
@@ -288,33 +316,39 @@ class OutcomeStore(Protocol):
     async def unconfirmed(self, records: Sequence[Queued]) -> None:
         """The broker did not confirm these: `queued`, or nothing, becomes `unconfirmed`. Other states stay."""
 
-    async def claim(self, claims: Sequence[Claim]) -> list[Answer]: ...
+    async def claim(self, claims: Sequence[Claim]) -> list[Answer]:
+        """Answer by `jobs/claims.judge`; GRANTED and CRASHED are recorded as running, with the claim's token and lease."""
 
     async def renew(self, claims: Sequence[Claim]) -> list[bool]:
-        """Begin the leases anew. False: the claim is no longer ours."""
+        """Begin the leases anew, and the time for which the records are kept. A claim that was forgotten is recorded again.
+        False: it is no longer ours (`jobs/claims.accepts`, for RUNNING)."""
 
     async def settle(self, outcomes: Sequence[Outcome]) -> list[bool]:
-        """Write outcomes and end their claims. False: refused, the claim is somebody else's, or was settled otherwise.
-        The same outcome again, because its answer was lost, is accepted again."""
+        """Write outcomes, and end their claims. A claim that was forgotten does not matter: the outcome is written all the same.
+        The same outcome again, because its answer was lost, is accepted again.
+        False: refused, the claim is somebody else's, or was settled otherwise (`jobs/claims.accepts`)."""
 
     async def progress(self, claim: Claim, progress: str) -> bool:
-        """Note how far a run is (JSON text). False: the claim is no longer ours."""
+        """Note how far a run is (JSON text). False: the claim is no longer ours, or not known."""
 
     async def job(self, job_id: str) -> JobRecord | None: ...
 
     async def bury(self, dead: Sequence[DeadLetter]) -> None:
-        """Record dead letters of messages that never had a claim; one that is there already stays. Where the message
-        names a job, its delivery becomes `dead`, unless it has ended otherwise or somebody's lease on it is alive."""
+        """Record dead letters of messages that cannot have a claim; no delivery changes by it.
+
+        A letter that is there already stays, here and in `settle`; one that was replayed since is there anew, not replayed."""
 
     async def dead_letters(
         self, *, queue: str | None = None, job_type: str | None = None, cursor: str | None = None, limit: int = 50
     ) -> DeadPage:
-        """List dead letters, the newest first. Raises ValueError for a cursor that no page gave."""
+        """List dead letters, the newest first. Raises ValueError for a cursor that no page gave.
+
+        The work of one call is bounded: with both filters a page may be short, or empty, and still have a cursor."""
 
     async def dead_letter(self, dead_id: str) -> DeadLetter | None: ...
 
-    async def replayed(self, dead_id: str, at: float) -> bool:
-        """Mark a dead letter as replayed; its delivery, if it is still `dead`, becomes `queued` in the next replay.
+    async def replayed(self, dead_id: str, at: float, replay: int) -> bool:
+        """Mark a dead letter as replayed; its delivery, if it is `dead` in an older replay, becomes `queued` in `replay`.
         False: there is none."""
 
     async def drop(self, dead_id: str) -> bool:

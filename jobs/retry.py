@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 
+from jobs.chance import Draw
 from jobs.errors import ContractError
 
 # The delay ladder has 22 levels, of 1 s, 2 s, 4 s ... so the longest delay is 2**22 - 1 s, 48.5 days.
@@ -32,9 +32,9 @@ class RetryPolicy:
         if not 0 < self.base <= self.cap <= MAX_DELAY:
             raise ContractError(f"RetryPolicy needs 0 < base <= cap <= {MAX_DELAY:.0f} s, not base={self.base}, cap={self.cap}")
 
-    def delay(self, attempt: int, rng: random.Random) -> float | None:
+    def delay(self, attempt: int, chance: Draw) -> float | None:
         """Seconds to wait after the failed `attempt` (1 is the first), or None when that was the last."""
         if attempt >= self.max_attempts:
             return None
         ceiling = min(self.cap, self.base * 2.0 ** min(attempt - 1, 62))
-        return rng.uniform(0.0, ceiling)
+        return chance.uniform(0.0, ceiling)

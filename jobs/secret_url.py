@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from jobs import url_forms
 from jobs.errors import SettingsError
 
 # The standard library's: this package knows no other, and `telemetry/logs.py` gives it the same form.
@@ -26,24 +26,25 @@ def anew(url: Url) -> Callable[[], str]:
 
 
 class Schemes:
-    """Checks that a URL can be split and has one of these schemes. optional: an empty one will do."""
+    """Checks that a URL has one of these schemes, and the form of its scheme. optional: an empty one will do."""
 
     def __init__(self, *allowed: str, optional: bool = False) -> None:
         self._allowed = allowed
         self._optional = optional
 
     def __call__(self, url: SecretStr) -> SecretStr:
-        """The same. Raises ValueError without the URL: the standard library's own would show parts of a password."""
+        """The same. Raises ValueError without the URL."""
         text = url.get_secret_value()
         if self._optional and not text:
             return url
-        try:
-            parts = urlsplit(text)
-            _ = parts.port
-        except ValueError:
-            raise ValueError("it is no URL; in user and password, write special characters as %40 (@), %2F (/), %3A (:)") from None
-        if parts.scheme not in self._allowed:
-            raise ValueError(f"the URL's scheme is {parts.scheme!r}; allowed: {', '.join(self._allowed)}")
+        scheme, colon, rest = text.partition(":")
+        if scheme not in self._allowed or not colon:
+            # What stands before the colon of `user:password@host` is no scheme, and not shown.
+            said = (
+                f"the URL's scheme is {scheme!r}" if rest.startswith("//") and scheme.isalpha() else "the URL begins with no scheme"
+            )
+            raise ValueError(f"{said}; allowed: {', '.join(self._allowed)}, in lower case")
+        url_forms.check(text)
         return url
 
 

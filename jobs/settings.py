@@ -7,6 +7,7 @@ password may stand in a file instead, which a setting of the same name and `_FIL
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -22,8 +23,11 @@ PREFIX = "HEADRACE_"
 EMBEDDED = "sqlite:///.headrace/headrace.db"
 
 
+# With cluster and sentinel the hosts are a list: host:port,host:port.
+REDIS = ("redis", "rediss", "redis+cluster", "rediss+cluster", "redis+sentinel", "rediss+sentinel")
+
 BrokerUrl = Annotated[SecretStr, AfterValidator(Schemes("sqlite", "amqp", "amqps", "memory"))]
-OutcomesUrl = Annotated[SecretStr, AfterValidator(Schemes("sqlite", "redis", "rediss", "memory", "none"))]
+OutcomesUrl = Annotated[SecretStr, AfterValidator(Schemes("sqlite", *REDIS, "memory", "none"))]
 
 
 class FileSettings(BaseSettings):
@@ -43,6 +47,8 @@ class FileSettings(BaseSettings):
             if not path:
                 continue
             setting = f"{PREFIX}{name.upper()}"
+            if re.match(r"[a-z][a-z+]*:/", str(path)):
+                raise SettingsError(f"{setting}_FILE=(hidden) is a URL; give the path of a file, or the URL as {setting}")
             if given.get(name):
                 raise SettingsError(f"{setting} and {setting}_FILE are both given; leave one of them out")
             checks: list[Any] = [of.func for of in field.metadata if isinstance(of, AfterValidator)]
@@ -65,8 +71,8 @@ class Settings(FileSettings):
     broker_file: str = file_of("HEADRACE_BROKER")
     outcomes: OutcomesUrl = Field(
         SecretStr(EMBEDDED),
-        description="Where outcomes, claims and dead letters are kept: `sqlite:///FILE`, `redis://…`, `rediss://…`, `memory:`, or "
-        "`none:` for no claims and no status.",
+        description="Where outcomes, claims and dead letters are kept: `sqlite:///FILE`, `redis://…`, `redis+cluster://…`, "
+        "`redis+sentinel://…` (each with `rediss` over TLS; see security.md), `memory:`, or `none:` for no claims and no status.",
     )
     outcomes_file: str = file_of("HEADRACE_OUTCOMES")
     publish_timeout: float = Field(5.0, gt=0, le=300, description="How long a publish may wait for the broker's confirm.")
@@ -76,7 +82,18 @@ class Settings(FileSettings):
         3, ge=1, le=7, description="How many replicas a RabbitMQ queue gets, at most as many as the broker has nodes."
     )
     delivery_limit: int = Field(
-        20, ge=1, le=1000, description="How often a message is handed out again before the broker dead-letters it."
+        1000,
+        ge=1,
+        le=1_000_000,
+        description="How often a message is handed out again before the broker dead-letters it: a backstop, far above anything "
+        "normal. A restart of consumers hands out what they held, and is not the message's fault.",
+    )
+    max_message_size: int = Field(
+        0,
+        ge=0,
+        le=2**40,
+        description="The largest body that RabbitMQ takes, in bytes: its own `max_message_size`. AMQP does not tell it: 0 learns "
+        "it from the first refusal, which costs a few jobs beside it a 503.",
     )
     new_queue_pause: float = Field(
         4.0,

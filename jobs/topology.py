@@ -47,3 +47,11 @@ def delay_exchange(level: int) -> str:
 
 
 DELAY_ARRIVAL = "jobs.delay.arrived"
+# Behind it: whose queue is there goes to its queue; else to the queue LOST, through the exchange of that name.
+DELAY_DUE = "jobs.delay.due"
+DELAY_LOST = "jobs.delay.lost"
+
+
+def delayed_for(key: str) -> str:
+    """The queue of a `delay_key`."""
+    return key.split(".", DELAY_LEVELS)[-1]

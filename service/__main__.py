@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import os
@@ -19,6 +20,10 @@ from service.app import Gateway, create
 from service.protocol import LimitedProtocol
 from service.settings import GatewaySettings
 from telemetry import logs
+from telemetry.listening import bound
+from telemetry.supervisor import Supervisor
+
+_log = logs.get("service")
 
 
 class _Server(uvicorn.Server):
@@ -33,6 +38,7 @@ class _Server(uvicorn.Server):
         self._gateway = gateway
         self._linger = linger
         self._stopping = False
+        self.failed = False
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -44,6 +50,16 @@ class _Server(uvicorn.Server):
     def _stop(self) -> None:
         if self._stopping:
             os._exit(1)  # the second signal
+        self._begin_to_stop()
+
+    def give_up(self, reason: str) -> None:
+        """A task cannot be kept running: end as after SIGTERM, but with exit code 1, to be started anew by the orchestrator."""
+        _log.critical("a task cannot be kept running; the program ends, to be started anew", why=reason)
+        self.failed = True
+        if not self._stopping:
+            self._begin_to_stop()
+
+    def _begin_to_stop(self) -> None:
         self._stopping = True
         self._gateway.begin_to_close()
         closing = (b"connection", b"close")
@@ -56,10 +72,14 @@ class _Server(uvicorn.Server):
 
 
 def main() -> int:
-    """The exit code: 0 after a drain, 2 for a setting or a contract that cannot be used."""
+    """The exit code: 0 after a drain, 1 when a task cannot be kept running, 2 for a setting or a contract that cannot be used."""
+    epilog = "Its settings are environment variables: `headrace settings` lists them."
+    argparse.ArgumentParser(prog="python -m service", description="Run the gateway.", epilog=epilog).parse_args()
+    supervisor = Supervisor()
     try:
         settings = load(GatewaySettings)
-        gateway = create(settings, Catalogue.of(contracts))
+        gateway = create(settings, Catalogue.of(contracts), supervisor)
+        sockets = bound("HEADRACE", settings.host, settings.port)
     except (SettingsError, ContractError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -71,8 +91,6 @@ def main() -> int:
         gateway,
         interface="asgi3",
         proxy_headers=False,
-        host=settings.host,
-        port=settings.port,
         http=LimitedProtocol,
         ws="none",
         loop="uvloop",
@@ -85,8 +103,10 @@ def main() -> int:
         backlog=2048,
         timeout_keep_alive=settings.keep_alive_seconds,
     )
-    _Server(config, gateway, settings.linger_seconds).run()
-    return 0
+    server = _Server(config, gateway, settings.linger_seconds)
+    supervisor.give_up = server.give_up
+    server.run(sockets)
+    return 1 if server.failed else 0
 
 
 if __name__ == "__main__":

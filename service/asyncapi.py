@@ -7,6 +7,7 @@ from typing import Any
 from jobs.catalogue import Catalogue
 from jobs.model import Contract
 from jobs.topology import EXCHANGE
+from service.openapi import VERSION
 
 _HEADERS = {
     "type": "object",
@@ -31,7 +32,7 @@ def asyncapi(catalogue: Catalogue) -> dict[str, Any]:
     queues = catalogue.topology().queues
     return {
         "asyncapi": "3.0.0",
-        "info": {"title": "Headrace", "version": "1.0.0", "description": "Job types and the queues that receive them."},
+        "info": {"title": "Headrace", "version": VERSION, "description": "Job types and the queues that receive them."},
         "channels": {queue: _channel(queue, catalogue) for queue in queues},
         "operations": {f"receive_{queue}": _receive(queue) for queue in queues},
         "components": {"messages": {contract.name: _message(contract) for contract in catalogue}},

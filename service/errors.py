@@ -8,9 +8,22 @@ from typing import Any
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
-from jobs.errors import BrokerError, InvalidPayload, MalformedBody, StoreUnavailable, UnknownJobType, WindowFull
+from jobs.errors import (
+    BadRecord,
+    BrokerError,
+    InvalidPayload,
+    MalformedBody,
+    NotReplayable,
+    StoreUnavailable,
+    TooLarge,
+    UnknownJobType,
+    Unpublishable,
+    WindowFull,
+)
 from telemetry import logs, metrics
+from telemetry.reasons import public
 
 _log = logs.get("service")
 
@@ -29,11 +42,14 @@ TITLES = {
     "malformed-body": (400, "The body is not a JSON object"),
     "bad-header": (400, "A header cannot be used"),
     "bad-parameter": (422, "A parameter cannot be used"),
+    "unpublishable": (422, "The job cannot be written as a message"),
+    "not-replayable": (422, "The message of the dead letter cannot be sent"),
     "invalid-payload": (422, "The payload is not what the contract asks for"),
     "headers-too-large": (431, "The headers are too long"),
     "not-confirmed": (503, "The job was not confirmed"),
     "busy": (503, "Too much is under way"),
     "store-unavailable": (503, "The outcome store is away"),
+    "bad-record": (500, "What is stored of it cannot be read"),
     "no-store": (501, "There is no outcome store"),
     "internal": (500, "Something went wrong here"),
 }
@@ -77,12 +93,22 @@ def problem_of(error: Exception) -> Problem:
         case MalformedBody():
             return Problem("malformed-body", str(error))
         case WindowFull():
-            return Problem("busy", str(error), headers={"Retry-After": RETRY_AFTER})
+            return Problem("busy", public(str(error)), headers={"Retry-After": RETRY_AFTER})
+        case TooLarge():
+            detail = f"The job has {error.size} bytes; the broker takes at most {error.limit} in one message."
+            return Problem("too-large", detail, size=error.size, limit=error.limit)
+        case NotReplayable():
+            return Problem("not-replayable", str(error))
+        case Unpublishable():
+            return Problem("unpublishable", public(str(error)))
         case BrokerError():
-            detail = f"{error}. It may run or may not; send it again with the same Idempotency-Key."
+            detail = f"{public(str(error))}. It may run or may not; send it again with the same Idempotency-Key."
             return Problem("not-confirmed", detail, headers={"Retry-After": RETRY_AFTER})
         case StoreUnavailable():
-            return Problem("store-unavailable", str(error), headers={"Retry-After": RETRY_AFTER})
+            return Problem("store-unavailable", public(str(error)), headers={"Retry-After": RETRY_AFTER})
+        case BadRecord():
+            _log.error("a stored record cannot be read", why=logs.brief(error))
+            return Problem("bad-record", "The outcome store works, and has a record of it that cannot be read; the log says more.")
     _log.error("an unexpected error", exc_info=error)
     return Problem("internal", "The error is in the log.")
 
@@ -99,11 +125,34 @@ async def answer_http(request: Request, error: Any) -> Response:
             request.url.path
         )
     if error.status_code == 404:
-        return Problem("not-found", "There is nothing at this path.").response(request.url.path)
+        return Problem("not-found", _nothing_at(request)).response(request.url.path)
     return Problem("bad-parameter", str(error.detail)).response(request.url.path)
 
 
+def _nothing_at(request: Request) -> str:
+    path = request.url.path.rstrip("/")
+    if path != request.url.path and any(
+        route.matches({**request.scope, "path": path})[0] is Match.FULL for route in request.app.router.routes
+    ):
+        return f"There is nothing at this path; without the slash at its end, {path}, there is."
+    return "There is nothing at this path."
+
+
 async def answer_validation(request: Request, error: Any) -> Response:
-    """FastAPI's validation of query and path parameters, as a problem."""
-    problems = [{"pointer": "/" + "/".join(map(str, item["loc"])), "detail": item["msg"]} for item in error.errors()]
-    return Problem("bad-parameter", "; ".join(p["detail"] for p in problems), errors=problems).response(request.url.path)
+    """FastAPI's validation of query, path and body, as a problem that names each field."""
+    problems = [
+        {"pointer": "/" + "/".join(map(str, item["loc"])), "detail": _unknown(request, item) or item["msg"]}
+        for item in error.errors()
+    ]
+    detail = "; ".join(f"{p['pointer']}: {p['detail']}" for p in problems)
+    return Problem("bad-parameter", detail, errors=problems).response(request.url.path)
+
+
+def _unknown(request: Request, item: Mapping[str, Any]) -> str | None:
+    """What to say of a field that the body's model does not have; None where another thing is wrong."""
+    if item["type"] != "extra_forbidden":
+        return None
+    field = getattr(request.scope.get("route"), "body_field", None)
+    known = getattr(getattr(field, "field_info", None), "annotation", None)
+    allowed = getattr(known, "model_fields", None) if len(item["loc"]) == 2 else None  # of a field within a field, its schema tells
+    return "There is no such field here" + (f"; allowed: {', '.join(allowed)}." if allowed else ".")

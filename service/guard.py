@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Request
 
 from service.errors import Problem
 from service.front import is_submit
+from service.headers import by_name
 from service.keys import Keyring, Scope
 from telemetry import metrics
 
@@ -59,17 +60,21 @@ class Guard:
 class Guarded:
     """An ASGI app behind the guard, outside of all that reads bodies: who has no key costs no more than a head."""
 
-    def __init__(self, guard: Guard, app: ASGIApp) -> None:
+    def __init__(self, guard: Guard, app: ASGIApp, misspelt: Callable[[Request], bool]) -> None:
+        """misspelt: whether a request's path is a mistake for one that there is. That is a 404 to whoever has a key, whatever its
+        scopes: that another scope is lacking would send its caller the wrong way."""
         self._guard = guard
         self._app = app
+        self._misspelt = misspelt
 
     async def __call__(self, request: Request, receive: Receive, send: Send) -> None:
         if request["type"] == "http" and (scope := needed(request["method"], request["path"])) is not None:
             try:
-                self._guard.caller(dict(request["headers"]), scope)
+                self._guard.caller(by_name(request), scope)
             except Problem as problem:
-                await problem.response(request["path"])(request, receive, send)
-                return
+                if problem.kind != "forbidden" or not self._misspelt(request):
+                    await problem.response(request["path"])(request, receive, send)
+                    return
         await self._app(request, receive, send)
 
 

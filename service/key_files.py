@@ -10,6 +10,7 @@ from jobs.errors import SettingsError
 from service.keys import Key, Keyring, parse, unambiguous
 from service.settings import GatewaySettings
 from telemetry import logs, metrics
+from telemetry.supervisor import Beat
 
 _log = logs.get("service.keys")
 
@@ -29,10 +30,12 @@ class KeyFiles:
         self._seen = _stamp(path)
         self.ring = Keyring(read(path))
 
-    async def watch(self) -> None:
-        """Look again and again. In a thread: a folder of the network may hang, and requests must not hang with it."""
+    async def watch(self, beat: Beat = lambda: None) -> None:
+        """Look again and again: for a Supervisor. In a thread: a folder of the network may hang, and requests must not hang with
+        it."""
         self._warn_if_empty()
         while True:
+            beat()
             await asyncio.sleep(CHECK_INTERVAL)
             await asyncio.to_thread(self.look)
 

@@ -60,7 +60,7 @@ def line_of(name: str, scopes: str, key: str) -> str:
     """The line of the file for a key. Raises SettingsError for what the file would not take."""
     if _KEY.fullmatch(key) is None:
         # A secret that somebody thought of could be found by its hash.
-        raise SettingsError("this is no key: only what `headrace key new` makes is random enough for its hash to be kept")
+        raise SettingsError("this is not a key: only what `headrace key new` makes is random enough for its hash to be kept")
     fields = [name, scopes, f"sha256:{hashlib.sha256(key.encode()).hexdigest()}"]
     try:
         _key(fields)

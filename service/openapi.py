@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Any
 
 from jobs.catalogue import Catalogue
 from jobs.model import Contract
 from service.guard import needed
 
+VERSION = version("headrace")  # as `pyproject.toml` has it
 PROBLEM = {
     "type": "object",
     "description": "RFC 9457 problem details.",
@@ -38,6 +40,7 @@ ACCEPTED = {
     },
 }
 _PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+_OTHER = {"description": "What else can be wrong", "content": _PROBLEM}
 _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer KEY`, where the gateway asks for keys."},
     "header": {
@@ -52,7 +55,7 @@ _REFUSED = {
     "408": "The body took too long",
     "413": "The body is too long",
     "415": "Not JSON",
-    "422": "Not what the contract asks for",
+    "422": "Not what the contract asks for, or a query parameter, of which there are none",
     "503": "Not confirmed: it may run or may not. Send it again with the same Idempotency-Key",
 }
 
@@ -61,6 +64,11 @@ def add_contracts(document: dict[str, Any], catalogue: Catalogue) -> dict[str, A
     """Put a path a contract into `document`, and return it."""
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas |= {"Problem": PROBLEM, "Accepted": ACCEPTED}
+    for verbs in document.get("paths", {}).values():
+        for operation in verbs.values():  # FastAPI's own 422 is another document than ours
+            operation["responses"] |= {"422": {"description": "A parameter cannot be used", "content": _PROBLEM}, "default": _OTHER}
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
     paths = {f"/v1/jobs/{contract.name}": {"post": _operation(contract)} for contract in catalogue}
     for contract in catalogue:
         schema = contract.payload.model_json_schema(ref_template="#/components/schemas/{model}")

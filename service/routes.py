@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from jobs.catalogue import Catalogue
 from jobs.clock import Clock
-from jobs.errors import StoreUnavailable
 from jobs.identity import is_job_id
 from jobs.journal import Journal
 from jobs.ports import Broker, DeadLetter, OutcomeStore
 from service import dead_letters, views
 from service.asyncapi import asyncapi
 from service.errors import Problem
-from service.reference import page
+from service.health import StoreHealth
+from service.reference import host_of, page
 from service.settings import GatewaySettings
-from telemetry import metrics
+from telemetry import logs, metrics
+from telemetry.reasons import public
+from telemetry.supervisor import Supervisor
+
+_log = logs.get("service")
 
 
 @dataclass
@@ -35,7 +39,10 @@ class Parts:
     store: OutcomeStore | None
     journal: Journal | None
     clock: Clock
+    supervisor: Supervisor
+    health: StoreHealth
     closing: bool = False
+    unready: str | None = None  # as it was said in the log last
 
     def known(self) -> OutcomeStore:
         """The outcome store. Raises Problem where there is none."""
@@ -49,13 +56,24 @@ class Parts:
             raise Problem("no-store", "HEADRACE_OUTCOMES is none: no journal is kept.")
         return self.journal
 
+    def why_unready(self) -> str | None:
+        """Why no submit would be confirmed now, for anybody to see; a change is logged, with the address."""
+        reason = "closing" if self.closing else self.broker.unready()
+        metrics.BROKER_UP.set(0 if reason else 1)
+        if reason != self.unready:
+            self.unready = reason
+            _log.info("ready" if reason is None else "not ready", why=reason or "the broker can be used")
+        return None if reason is None else public(reason)
+
 
 class ReplayRequest(BaseModel):
     """Which dead letters to replay: those of a queue, of a job type, or both."""
 
+    model_config = ConfigDict(extra="forbid")  # a mistyped filter that is ignored would replay more than was asked for
+
     queue: str | None = None
     job_type: str | None = None
-    limit: int = Field(1000, ge=1, le=10_000, description="At most so many in this call.")
+    limit: int = Field(1000, ge=1, le=10_000, description="The most that one call replays.")
 
 
 def operations(parts: Parts) -> APIRouter:
@@ -69,7 +87,8 @@ def operations(parts: Parts) -> APIRouter:
             raise Problem("bad-parameter", f"{job_id[:64]!r} is not a job id: a UUID in its canonical spelling.")
         record = await store.job(job_id)
         if record is None:
-            raise Problem("not-found", f"No job has the id {job_id}, or its retention is over.")
+            unwritten = "or the outcome store did not take its record when it was accepted: it has one once it runs"
+            raise Problem("not-found", f"No job has the id {job_id}, its retention is over, {unwritten}.")
         return JSONResponse(views.job(record))
 
     @router.get("/dead-letters", tags=["dead letters"], summary="List dead letters, the newest first")
@@ -93,7 +112,7 @@ def operations(parts: Parts) -> APIRouter:
         done = await dead_letters.replay_many(
             asked.queue, asked.job_type, asked.limit, rate, parts.broker, parts.known(), parts.clock
         )
-        return JSONResponse({"replayed": done.replayed, "more": done.more})
+        return JSONResponse(asdict(done))
 
     @router.get("/dead-letters/{dead_id}", tags=["dead letters"], summary="One dead letter, with its payload")
     async def one(dead_id: str) -> JSONResponse:
@@ -146,13 +165,14 @@ def probes(parts: Parts, document: Callable[[], dict[str, Any]]) -> APIRouter:
 
     @router.get("/livez")
     async def livez() -> JSONResponse:
-        return JSONResponse({"status": "pass"})
+        wrong = [public(why) for why in parts.supervisor.wrong]
+        return JSONResponse({"status": "fail" if wrong else "pass", "reasons": wrong}, 503 if wrong else 200)
 
     @router.get("/readyz")
     async def readyz() -> JSONResponse:
-        reason = "closing" if parts.closing else parts.broker.unready()
-        metrics.BROKER_UP.set(0 if reason else 1)
-        shown = {"status": "fail" if reason else "pass", "broker": reason or "ok", "outcomes": await _store_state(parts)}
+        """From memory only. The store's state is told, but no reason to be unready, since jobs are accepted without it."""
+        reason = parts.why_unready()
+        shown = {"status": "fail" if reason else "pass", "broker": reason or "ok", "outcomes": parts.health.state}
         return JSONResponse(shown, 503 if reason else 200)
 
     @router.get("/metrics")
@@ -164,18 +184,7 @@ def probes(parts: Parts, document: Callable[[], dict[str, Any]]) -> APIRouter:
         return JSONResponse(asyncapi(parts.catalogue))
 
     @router.get("/docs")
-    async def docs() -> HTMLResponse:
-        return HTMLResponse(page(document()))
+    async def docs(request: Request) -> HTMLResponse:
+        return HTMLResponse(page(document(), host_of(request.headers.get("host", ""), parts.settings.port)))
 
     return router
-
-
-async def _store_state(parts: Parts) -> str:
-    """The store's state: told, but no reason to be unready, since jobs are accepted without it."""
-    if parts.store is None:
-        return "none"
-    try:
-        await parts.store.ping()
-    except StoreUnavailable as error:
-        return f"away: {error}"
-    return "ok"

@@ -23,6 +23,9 @@ class GatewaySettings(Settings):
     head_timeout: float = Field(10.0, gt=0, le=300, description="How long a request may take to send its head.")
     max_connections: int = Field(2048, ge=1, description="Connections at once; more are answered 503.")
     max_unconfirmed: int = Field(10_000, ge=1, description="Jobs that may wait for the broker's confirm; more are answered 503.")
+    max_unconfirmed_bytes: int = Field(
+        67_108_864, ge=1, description="Bytes of their bodies, all together; more jobs are answered 503 while so much waits."
+    )
     record_wait: float = Field(
         0.05,
         ge=0,

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 from jobs.clock import Clock
 from jobs.coalesce import Coalescer
-from jobs.errors import BrokerError, BrokerUnavailable, StoreUnavailable, WindowFull
+from jobs.errors import BadRecord, BrokerError, BrokerUnavailable, StoreUnavailable, WindowFull
 from jobs.ports import Broker, Message, OutcomeStore, Queued
+from service.health import StoreHealth
 from service.settings import GatewaySettings
 from telemetry import logs, metrics
+from telemetry.supervisor import Supervisor
 
 _log = logs.get("service.submit")
 
@@ -51,16 +53,28 @@ class _Window:
 class Submitter:
     """Owns the open window. `submit` gives one future a job, done when the job is durable."""
 
-    def __init__(self, broker: Broker, store: OutcomeStore | None, settings: GatewaySettings, clock: Clock) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        store: OutcomeStore | None,
+        settings: GatewaySettings,
+        clock: Clock,
+        supervisor: Supervisor | None = None,
+        health: StoreHealth | None = None,
+    ) -> None:
+        """supervisor: the program's, which owns the writing of records. health: is told how the store is."""
         self._broker = broker
         self._store = store
+        self._supervisor = supervisor or Supervisor()
+        self._health = health or StoreHealth(store)
         self._most = settings.max_unconfirmed
+        self._most_bytes = settings.max_unconfirmed_bytes
         self._record_wait = settings.record_wait
         self._clock = clock
         self._open: _Window | None = None
         self._unconfirmed = 0
+        self._bytes = 0  # of the bodies that wait for the broker's confirm
         self._recording: set[asyncio.Task[None]] = set()
-        self._may_log = logs.OncePer(30.0)
         self._doubts: Coalescer[Queued, None] = Coalescer(self._doubt, in_flight=1)
         metrics.JOBS_UNCONFIRMED.set_function(lambda: self._unconfirmed)
 
@@ -68,6 +82,8 @@ class Submitter:
         """Put a job into the open window. The future fails with a BrokerError: not confirmed. Raises WindowFull."""
         if self._unconfirmed >= self._most:
             raise WindowFull(f"{self._unconfirmed} jobs wait for the broker's confirm already")
+        if self._bytes >= self._most_bytes:
+            raise WindowFull(f"{self._bytes} bytes of jobs wait for the broker's confirm already")
         loop = asyncio.get_running_loop()
         window = self._open
         if window is None:
@@ -78,6 +94,7 @@ class Submitter:
         window.records.append(record)
         window.futures.append(future)
         self._unconfirmed += 1
+        self._bytes += len(message.body)
         if len(window.messages) >= MOST_IN_WINDOW:
             self._flush()
         return future
@@ -94,11 +111,23 @@ class Submitter:
         metrics.PUBLISH_WINDOW.observe(len(window.messages))
         self._record(window)
         began = self._clock.steady()
-        for number, confirm in enumerate(self._broker.publish(window.messages)):
+        for number, confirm in enumerate(self._published(window.messages)):
             confirm.add_done_callback(lambda done, n=number: self._confirmed(window, n, done, began))  # type: ignore[misc]
+
+    def _published(self, messages: Sequence[Message]) -> list[asyncio.Future[None]]:
+        """An adapter that raises fails its window. Without this, nobody would ever answer those who wait for it."""
+        try:
+            return self._broker.publish(messages)
+        except Exception as error:
+            _log.error("a window could not be handed to the broker", jobs=len(messages), exc_info=error)
+            futures: list[asyncio.Future[None]] = [asyncio.get_running_loop().create_future() for _ in messages]
+            for future in futures:
+                future.set_exception(BrokerUnavailable(f"{type(error).__name__} at the broker's adapter; nothing was sent"))
+            return futures
 
     def _confirmed(self, window: _Window, number: int, done: asyncio.Future[None], began: float) -> None:
         self._unconfirmed -= 1
+        self._bytes -= len(window.messages[number].body)
         future, error = window.futures[number], BrokerUnavailable("closing") if done.cancelled() else done.exception()
         if error is None:
             metrics.PUBLISH_SECONDS.observe(self._clock.steady() - began)
@@ -118,31 +147,42 @@ class Submitter:
             window.recorded = True
             metrics.QUEUED_RECORDS.labels("dropped").inc(len(window.records))
             return
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(self._record_wait, window.release)
-        task = loop.create_task(self._write(self._store, window, timer))
+        timer = asyncio.get_running_loop().call_later(self._record_wait, window.release)
+        task = self._supervisor.once("queued records", self._write(self._store, window, timer))
         self._recording.add(task)
         task.add_done_callback(self._recording.discard)
 
     async def _write(self, store: OutcomeStore, window: _Window, timer: asyncio.TimerHandle) -> None:
-        result = "written"
+        written = 0
         try:
-            await store.queued(window.records)
-            metrics.STORE_UP.set(1)
+            written = await _queued(store, window.records)
+            self._health.saw(None)
         except StoreUnavailable as error:
-            result = "failed"
-            metrics.STORE_UP.set(0)
-            if self._may_log(self._clock.steady()):
-                _log.warning("the outcome store is away; jobs are accepted without a `queued` record", why=str(error))
-        metrics.QUEUED_RECORDS.labels(result).inc(len(window.records))
-        timer.cancel()
-        window.release()
+            self._health.saw(error)
+        finally:  # whatever it was: those who wait for the record are not kept
+            metrics.QUEUED_RECORDS.labels("written").inc(written)
+            metrics.QUEUED_RECORDS.labels("failed").inc(len(window.records) - written)
+            timer.cancel()
+            window.release()
 
     async def _doubt(self, records: Sequence[Queued]) -> list[None]:
         """What was not confirmed reads `unconfirmed`. Best effort: it moves forward by itself if it runs after all."""
         if self._store is not None:
             await self._store.unconfirmed(records)
         return [None] * len(records)
+
+
+async def _queued(store: OutcomeStore, records: Sequence[Queued]) -> int:
+    """How many were written. A record that the store cannot take is found by halving, and fails alone."""
+    try:
+        await store.queued(records)
+    except BadRecord as error:
+        if len(records) > 1:
+            half = len(records) // 2
+            return await _queued(store, records[:half]) + await _queued(store, records[half:])
+        _log.error("a `queued` record cannot be written; the job is accepted", job_id=records[0].job_id, why=logs.brief(error))
+        return 0
+    return len(records)
 
 
 def _ignore(future: asyncio.Future[None]) -> None:

@@ -15,9 +15,12 @@ from jobs.envelope import Envelope, trace_headers
 from jobs.identity import job_id_from_key, new_job_id
 from jobs.model import Contract
 from jobs.ports import Message, Queued
+from service import query
+from service.body import read_body
 from service.errors import Problem, problem_of
 from service.front import SUBMIT_PATH
 from service.guard import Guard
+from service.headers import by_name
 from service.settings import GatewaySettings
 from service.submit import Submitter
 from telemetry import metrics
@@ -54,8 +57,10 @@ class SubmitRoute:
         await send({"type": "http.response.body", "body": body})
 
     async def _submit(self, scope: Scope, receive: Receive) -> tuple[list[tuple[bytes, bytes]], bytes]:
-        headers: Mapping[bytes, bytes] = dict(scope["headers"])
+        headers = by_name(scope)
         caller = self._guard.caller(headers, "submit")  # before anything is looked up or read
+        if scope["query_string"]:
+            query.refuse(scope["query_string"], {})
         contract = self._catalogue[scope["path"][len(SUBMIT_PATH) :]]
         content_type = headers.get(b"content-type", b"")
         if content_type != b"application/json" and not _JSON.fullmatch(content_type):
@@ -99,32 +104,6 @@ class SubmitRoute:
             (b"location", b"/v1/jobs/" + job_id),
         ]
         return headers, body
-
-
-async def read_body(receive: Receive, length: bytes, most: int) -> bytes:
-    """The whole body. Raises Problem for one that is too long, before it is read. One that is too slow ends the connection
-    (`protocol.py`).
-
-    length: the Content-Length header, empty where there is none.
-    """
-    if len(length) > len(str(most)) or (length.isdigit() and int(length) > most):
-        raise _too_large(f"The body has {length.decode('latin-1')} bytes; at most {most} are taken.")
-    chunks: list[bytes] = []
-    size, more = 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
-        if size > most:
-            raise _too_large(f"The body is longer than {most} bytes.")
-        more = message.get("more_body", False)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-def _too_large(detail: str) -> Problem:
-    return Problem("too-large", detail, headers={"Connection": "close"})
 
 
 def _key(value: bytes) -> str:

@@ -27,6 +27,9 @@ JOBS_UNCONFIRMED = Gauge("headrace_jobs_unconfirmed", "Jobs that wait for the br
 QUEUED_RECORDS = Counter(
     "headrace_queued_records_total", "Records of accepted jobs in the outcome store: written, failed or dropped.", ["result"]
 )
+QUEUES_REDECLARED = Counter(
+    "headrace_queues_redeclared_total", "Queues that were gone from RabbitMQ while programs ran, and were declared anew.", ["queue"]
+)
 
 # The consumers
 DELIVERIES = Counter("headrace_deliveries_total", "Deliveries by how they were settled.", ["queue", "settlement"])
@@ -44,6 +47,8 @@ PAUSED = Gauge("headrace_consumer_paused", "1 while no deliveries are taken beca
 STORE_UP = Gauge("headrace_outcome_store_up", "1 while the outcome store answers.")
 BROKER_UP = Gauge("headrace_broker_up", "1 while the broker can be used.")
 LOOP_LAG = Histogram("headrace_event_loop_lag_seconds", "How late the event loop runs what is due.", buckets=_FAST)
+
+TASK_RESTARTS = Counter("headrace_task_restarts_total", "Tasks that must not end, and were started again.", ["task"])
 
 # The controller
 REPLICAS = Gauge(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -16,12 +15,23 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from telemetry import logs
+from telemetry.listening import cannot_listen
+from telemetry.reasons import public
+from telemetry.supervisor import Beat, Supervised, Supervisor
 
 _log = logs.get("probes")
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without signal handlers: the program has its own."""
+    """uvicorn without signal handlers: the program has its own. beat: called ten times a second while it serves."""
+
+    def __init__(self, config: uvicorn.Config, beat: Beat) -> None:
+        super().__init__(config)
+        self._beat = beat
+
+    async def on_tick(self, counter: int) -> bool:
+        self._beat()
+        return await super().on_tick(counter)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -29,7 +39,9 @@ class _Server(uvicorn.Server):
 
 
 class Probes:
-    """Serves until `close`. alive, ready: each returns what is wrong, or nothing. more: paths, and the JSON that they tell."""
+    """Serves until `close`. alive, ready: each returns what is wrong, or nothing; addresses in it stay here. more: paths, and the
+    JSON that they tell. supervisor: the program's, which keeps it serving; without one it has its own.
+    """
 
     def __init__(
         self,
@@ -38,28 +50,46 @@ class Probes:
         alive: Callable[[], list[str]],
         ready: Callable[[], list[str]],
         more: Mapping[str, Callable[[], Any]],
+        supervisor: Supervisor | None = None,
+        setting: str = "HEADRACE_PROBE",
     ) -> None:
+        """setting: the first part of the names of those for host and port. Raises SettingsError where nothing can listen there."""
         routes = [Route("/livez", _probe(alive)), Route("/readyz", _probe(ready)), Route("/metrics", _metrics)]
-        app = Starlette(routes=[*routes, *(Route(path, _teller(tell)) for path, tell in more.items())])
-        self._server = _Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1))
-        self._socket = socket.create_server((host, port), reuse_port=False)
-        self._task: asyncio.Task[None] | None = None
+        self._app = Starlette(routes=[*routes, *(Route(path, _teller(tell)) for path, tell in more.items())])
+        self._owner = supervisor or Supervisor()
+        try:
+            self._socket = socket.create_server((host, port), reuse_port=False)
+        except OSError as error:
+            raise cannot_listen(setting, host, port, error) from None
+        self._serving: Supervised | None = None
 
     def open(self) -> None:
         host, port = self._socket.getsockname()[:2]
         _log.info("probes and metrics", url=f"http://{host}:{port}", port=port)
-        self._task = asyncio.get_running_loop().create_task(self._server.serve(sockets=[self._socket]))
+        self._serving = self._owner.start("probes", self._serve)
 
     async def close(self) -> None:
-        self._server.should_exit = True
-        if self._task is not None:
-            await asyncio.wait({self._task}, timeout=2.0)
+        if self._serving is not None:
+            await self._serving.stop()
         self._socket.close()
+
+    async def _serve(self, beat: Beat) -> None:
+        """Until cancelled. The socket is kept for the next run: a server closes the one that it is given."""
+        config = uvicorn.Config(self._app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+        server, listening = _Server(config, beat), self._socket.dup()
+        try:
+            await server.serve(sockets=[listening])
+        finally:  # a server that is cancelled leaves all of them open
+            for part in getattr(server, "servers", ()):
+                part.close()
+            listening.close()
+            for connection in list(server.server_state.connections):
+                connection.shutdown()
 
 
 def _probe(wrong: Callable[[], list[str]]) -> Callable[[Request], JSONResponse]:
     def answer(_: Request) -> JSONResponse:
-        reasons = wrong()
+        reasons = [public(reason) for reason in wrong()]
         return JSONResponse({"status": "fail" if reasons else "pass", "reasons": reasons}, status_code=503 if reasons else 200)
 
     return answer

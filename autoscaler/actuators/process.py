@@ -9,16 +9,20 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
 
+from telemetry.supervisor import Beat, Supervised, Supervisor, cancelled
+
 # A process that dies is replaced after 0.2 s, then after growing, jittered pauses of up to 5 s; one that lived for a minute
 # begins again with the first.
 _FIRST_PAUSE, _LAST_PAUSE, _LONG_LIFE = 0.2, 5.0, 60.0
 _PR_SET_PDEATHSIG = 1
+_SAID = 2000  # characters of a log's end, in which a program that cannot be used says why
+_SIGN_OF_LIFE = 5.0  # seconds in which the keeper says that it still waits for its process
 
 
 @dataclass(frozen=True)
@@ -33,16 +37,34 @@ class Program:
 
 
 class KeptProcess:
-    """Keeps one program running. said: gets a line for people when it dies. born: called with each new process."""
+    """Keeps one program running. said: gets a line for people when it dies. born: called with each new process.
 
-    def __init__(self, program: Program, *, said: Callable[[str], None], born: Callable[[int], None] = lambda _: None) -> None:
+    supervisor: the program's, which keeps the keeper. final: exit codes after which it is not started again, because the next start
+    would end in the same way.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        *,
+        said: Callable[[str], None],
+        born: Callable[[int], None] = lambda _: None,
+        supervisor: Supervisor | None = None,
+        final: Collection[int] = (),
+    ) -> None:
         self.program = program
+        self._final = final
+        self._settled = asyncio.Event()  # ready, or never to be
+        self._supervisor = supervisor or Supervisor()
         self._is_ready = asyncio.Event()
         self._said = said
         self._born = born
         self._process: asyncio.subprocess.Process | None = None
-        self._keeper: asyncio.Task[None] | None = None
+        self._keeper: Supervised | None = None
+        self._pause = _FIRST_PAUSE
         self._stopping = False
+        self._log_from = 0
+        self.refused: int | None = None  # the exit code after which it is not started again
 
     @property
     def ready(self) -> bool:
@@ -50,7 +72,7 @@ class KeptProcess:
 
     async def start(self) -> None:
         await self._spawn()
-        self._keeper = asyncio.create_task(self._keep())
+        self._keeper = self._supervisor.start(f"process {self.program.name}", self._keep)
 
     def kill(self) -> None:
         """SIGKILL: it is replaced like any that dies."""
@@ -61,6 +83,8 @@ class KeptProcess:
         """SIGTERM, and SIGKILL where it has not ended within `drain` and 5 s more."""
         self._stopping = True
         self._is_ready.clear()
+        if self._keeper is not None:
+            await self._keeper.stop()
         process = self._process
         if process is not None and process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
@@ -71,19 +95,23 @@ class KeptProcess:
                 self._said(f"{self.program.name} did not drain in time; ending it")
                 process.kill()
                 await process.wait()
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
 
     async def until_ready(self, patience: float) -> bool:
-        """Whether it became ready within `patience` seconds."""
+        """Whether it became ready within `patience` seconds; False at once where it has ended for good."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):
-                await self._is_ready.wait()
+                await self._settled.wait()
         return self.ready
+
+    def last_words(self) -> str:
+        """The end of what it has logged since it was last started."""
+        with self.program.log.open("rb") as log:
+            log.seek(self._log_from)
+            return log.read().decode(errors="replace").strip()[-_SAID:]
 
     async def _spawn(self) -> None:
         with self.program.log.open("ab") as log:
+            self._log_from = log.tell()
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 *self.program.arguments,
@@ -96,27 +124,40 @@ class KeptProcess:
             )
         self._born(self._process.pid)
 
-    async def _keep(self) -> None:
-        loop, pause = asyncio.get_running_loop(), _FIRST_PAUSE
+    async def _keep(self, beat: Beat) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             began = loop.time()
-            code = await self._ended()
+            code = await self._ended(beat)
             self._is_ready.clear()
-            if self._stopping:
-                return
-            pause = _FIRST_PAUSE if loop.time() - began > _LONG_LIFE else min(pause * 2, _LAST_PAUSE)
+            if code in self._final:
+                self.refused = code
+                self._settled.set()
+                self._said(f"{self.program.name} ended with {code}, and is not started again: {self.last_words()}")
+                while True:
+                    beat()
+                    await asyncio.sleep(_SIGN_OF_LIFE)
+            self._settled.clear()
+            self._pause = _FIRST_PAUSE if loop.time() - began > _LONG_LIFE else min(self._pause * 2, _LAST_PAUSE)
             self._said(f"{self.program.name} ended with {code}; starting it again (see {self.program.log})")
-            while not await self._spawned_after(random.uniform(pause / 4, pause / 2)):
-                pause = min(pause * 2, _LAST_PAUSE)
+            while not await self._spawned_after(random.uniform(self._pause / 4, self._pause / 2)):
+                beat()
+                self._pause = min(self._pause * 2, _LAST_PAUSE)
 
-    async def _ended(self) -> int:
+    async def _ended(self, beat: Beat) -> int:
         """Its exit code, once it has ended; until then it is asked whether it is ready."""
         assert self._process is not None  # noqa: S101 - spawned before
-        looking = asyncio.create_task(self._look())
+        waiting = self._supervisor.once(f"end of {self.program.name}", self._process.wait())
+        looking = self._supervisor.once(f"readiness of {self.program.name}", self._look())
         try:
-            return await self._process.wait()
+            while not waiting.done():
+                beat()
+                await asyncio.wait({waiting}, timeout=_SIGN_OF_LIFE)
+                if looking.done() and not self.ready:
+                    looking = self._supervisor.once(f"readiness of {self.program.name}", self._look())
+            return int(waiting.result())
         finally:
-            looking.cancel()
+            await asyncio.gather(cancelled(looking), cancelled(waiting))
 
     async def _spawned_after(self, pause: float) -> bool:
         await asyncio.sleep(pause)
@@ -131,6 +172,7 @@ class KeptProcess:
         """Ask whether it is ready, until it is."""
         if self.program.ready is None:
             self._is_ready.set()
+            self._settled.set()
             return
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(1.0)) as client:
             while not self.ready:
@@ -138,6 +180,7 @@ class KeptProcess:
                     async with client.get(self.program.ready) as answer:
                         if answer.status == 200 and not self._stopping:
                             self._is_ready.set()
+                            self._settled.set()
                 await asyncio.sleep(0.05)
 
 

@@ -15,6 +15,7 @@ from autoscaler.ports import Replica, Workload
 from jobs.clock import Clock
 from jobs.errors import ActuatorError
 from telemetry import logs
+from telemetry.supervisor import Supervisor
 
 _log = logs.get("autoscaler.processes")
 
@@ -25,8 +26,17 @@ MOST = 256
 class Processes:
     """queues: by workload. folder: gets a file for each process that runs (name, pid, URL), and the logs."""
 
-    def __init__(self, queues: Mapping[str, Sequence[str]], folder: Path, *, drain: float, clock: Clock) -> None:
-        """drain: seconds that a consumer may take to end."""
+    def __init__(
+        self,
+        queues: Mapping[str, Sequence[str]],
+        folder: Path,
+        *,
+        drain: float,
+        clock: Clock,
+        supervisor: Supervisor | None = None,
+    ) -> None:
+        """drain: seconds that a consumer may take to end. supervisor: the program's."""
+        self._supervisor = supervisor or Supervisor()
         self._queues = queues
         self._folder = folder
         self._drain = drain
@@ -83,7 +93,7 @@ class Processes:
         def born(pid: int) -> None:
             note.write_bytes(orjson.dumps({"name": name, "pid": pid, "url": f"http://127.0.0.1:{port}"}))
 
-        process = self._kept[workload][name] = KeptProcess(program, said=_log.warning, born=born)
+        process = self._kept[workload][name] = KeptProcess(program, said=_log.warning, born=born, supervisor=self._supervisor)
         try:
             await process.start()
         except OSError as error:
@@ -93,7 +103,7 @@ class Processes:
     def _end(self, workload: str, names: Sequence[str]) -> None:
         for name in names:
             process = self._kept[workload].pop(name)
-            task = asyncio.create_task(self._drained(name, process))
+            task = self._supervisor.once(f"drain of {name}", self._drained(name, process))
             self._ending.add(task)
             task.add_done_callback(self._ending.discard)
 

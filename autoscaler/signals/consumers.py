@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from enum import Enum
+from itertools import takewhile
+from typing import NamedTuple
 
 import aiohttp
 import orjson
@@ -52,23 +55,78 @@ class _Counted:
             del self.last[gone]
 
 
+class _Gone(Enum):
+    GONE = "nobody listens there"
+
+
+_GONE = _Gone.GONE
+
+
+class _Busy(NamedTuple):
+    """What one replica said of all its queues. lasts: seconds until its runs have ended, or None. held: deliveries."""
+
+    lasts: float | None
+    held: int
+
+    @classmethod
+    def of(cls, figures: Sequence[QueueFigures]) -> _Busy:
+        told = [of.lasts for of in figures if of.lasts is not None]
+        return cls(max(told, default=0.0) if len(told) == len(figures) else None, sum(of.held for of in figures))
+
+
 class ConsumersSignal:
     """replicas: those that a queue has now, or None while nobody knows."""
 
     name = "consumers"
 
-    def __init__(self, replicas: Callable[[str], Sequence[Replica] | None], clock: Clock, timeout: float) -> None:
-        """timeout: seconds for one replica to answer."""
+    def __init__(
+        self,
+        replicas: Callable[[str], Sequence[Replica] | None],
+        clock: Clock,
+        timeout: float,
+        drains: Mapping[str, float],
+    ) -> None:
+        """timeout: seconds for one replica to answer. drains: by queue, the seconds that one which is to go has for its runs."""
         self._replicas = replicas
+        self._drains = drains
         self._clock = clock
         self._timeout = timeout
         self._counted: dict[str, _Counted] = {}
         self._client: aiohttp.ClientSession | None = None
-        self._held: dict[str, int] = {}
+        self._busy: dict[str, _Busy] = {}  # what each said last; one that has never said anything has taken nothing
+        self._silent: Set[str] = frozenset()
 
     def idlest(self, replicas: Sequence[Replica]) -> list[str]:
-        """Their names, who holds least first; who is not ready yet has nothing to lose, and who did not answer comes last."""
-        return [r.name for r in sorted(replicas, key=lambda r: (r.ready, self._held.get(r.name, 1_000_000) if r.ready else 0))]
+        """Their names: who is starting has nothing to lose, then whose runs end soonest; who did not answer comes last."""
+        return [replica.name for replica in sorted(replicas, key=self._loss)]
+
+    def _loss(self, replica: Replica) -> tuple[bool, float, int]:
+        busy = self._busy.get(replica.name, _Busy(0.0, -1))  # one that is starting goes before all others
+        return (self._hides(replica), busy.lasts or 0.0, busy.held)
+
+    def _hides(self, replica: Replica) -> bool:
+        """Whether it may hold anything, and says nothing."""
+        return replica.name in self._silent or (replica.ready and replica.name not in self._busy)
+
+    def _takeable(self, staying: Sequence[Replica], drain: float) -> int | None:
+        """How many may go: none of their runs outlasts the drain. None where a consumer does not tell how long its runs last.
+
+        Kubernetes takes a pod that is not ready before all others, whatever their deletion cost: while there is one that may be in
+        the middle of something, none may go. A StatefulSet takes the last ones: those up to the first of them that may not.
+        """
+        if any(busy.lasts is None and busy.held for replica in staying if (busy := self._busy.get(replica.name)) is not None):
+            return None
+        may_go = {replica.name for replica in staying if self._may_go(replica, drain)}
+        if any(not replica.ready and replica.name not in may_go for replica in staying):
+            return 0
+        last_first = sorted(staying, key=lambda replica: -replica.ordinal)
+        if last_first and last_first[0].ordinal >= 0:
+            return sum(1 for _ in takewhile(lambda replica: replica.name in may_go, last_first))
+        return len(may_go)
+
+    def _may_go(self, replica: Replica, drain: float) -> bool:
+        busy = self._busy.get(replica.name)
+        return not self._hides(replica) and (busy is None or (busy.lasts or 0.0) <= drain)
 
     async def open(self) -> None:
         connector = aiohttp.TCPConnector(limit=_AT_ONCE)
@@ -84,17 +142,25 @@ class ConsumersSignal:
         replicas = {queue: found for queue in queues if (found := self._replicas(queue)) is not None}
         unique = {replica.name: replica for of in replicas.values() for replica in of if replica.metrics}
         answers = await asyncio.gather(*(self._ask(replica) for replica in unique.values()))
-        told = {name: answer for name, answer in zip(unique, answers, strict=True) if answer is not None}
-        self._held = {name: sum(figures.held for figures in of.values()) for name, of in told.items()}
+        by_name = dict(zip(unique, answers, strict=True))
+        told = {name: answer for name, answer in by_name.items() if isinstance(answer, dict)}
+        there = {name for name, answer in by_name.items() if answer is not _GONE}
+        self._busy = {name: busy for name, busy in self._busy.items() if name in there} | {
+            name: _Busy.of(list(of.values())) for name, of in told.items()
+        }
+        self._silent = there - told.keys()
         if unique and not told:
             raise SignalError(f"none of {len(unique)} consumers answers")
         return {queue: self._sighting(queue, of, told, asked) for queue, of in replicas.items()}
 
-    async def _ask(self, replica: Replica) -> dict[str, QueueFigures] | None:
+    async def _ask(self, replica: Replica) -> dict[str, QueueFigures] | _Gone | None:
+        """What it says; None where it says nothing; _GONE where nobody is there, not yet or no more, who could hold anything."""
         assert self._client is not None  # noqa: S101 - opened before
         try:
             async with self._client.get(replica.metrics.removesuffix("/metrics") + "/figures") as answer:
                 return from_plain(orjson.loads(await answer.read())) if answer.status == 200 else None
+        except aiohttp.ClientConnectorError as error:
+            return _GONE if isinstance(error.os_error, ConnectionRefusedError) and not replica.ready else None
         except (aiohttp.ClientError, TimeoutError, ValueError, TypeError, AttributeError):
             return None  # starting, stopping, or no consumer of ours
 
@@ -110,12 +176,26 @@ class ConsumersSignal:
         values = {"completed": counted.settled, "busy_seconds": counted.busy}
         if counted.done is not None:
             values["done"] = counted.done
-        # A replica that is ready and says nothing may hold anything; one that is not ready yet has taken nothing.
-        if all(replica.name in of for replica in replicas if replica.ready):
+        # One that is ready, or is there and says nothing, may hold anything; one in which nobody listens yet has taken nothing.
+        if all(replica.name in of for replica in replicas if replica.ready or replica.name in self._silent):
             values |= {"in_flight": sum(f.in_flight for f in of.values()), "unacked": sum(f.held for f in of.values())}
+        staying = [replica for replica in replicas if not replica.leaving]
+        if (paused := _paused(staying, of)) is not None:
+            values["paused"] = paused
+        if (takeable := self._takeable(staying, self._drains[queue])) is not None:
+            values["takeable"] = takeable
         values |= _latencies(list(of.values()))
         slowest = max(of.values(), key=lambda f: f.slow_seconds, default=QueueFigures())
         return Sighting({name: Figure(value, at) for name, value in values.items()}, slowest.slow_trace)
+
+
+def _paused(staying: Sequence[Replica], of: Mapping[str, QueueFigures]) -> int | None:
+    """How many take nothing for now, where none takes anything; 0 where one does. None where that is not told."""
+    told = [of[replica.name].paused for replica in staying if replica.name in of]
+    if not told or None in told:
+        return None
+    taking = any(replica.ready and not (replica.name in of and of[replica.name].paused) for replica in staying)
+    return 0 if taking else sum(map(bool, told))
 
 
 def _latencies(figures: Sequence[QueueFigures]) -> dict[str, float]:

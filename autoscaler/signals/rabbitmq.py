@@ -50,20 +50,25 @@ class ManagementSignal:
 
     async def _rows(self) -> list[dict[str, Any]]:
         assert self._client is not None  # noqa: S101 - opened before
-        address, login = _parts(self._url())
-        path = f"/api/queues/{quote(self._vhost, safe='')}"
-        try:
-            async with self._client.get(address + path, params={"columns": _COLUMNS}, headers=login) as answer:
-                if answer.status != 200:
-                    raise SignalError(f"the management API answers {answer.status} to {path}: {_REMEDY.get(answer.status, '')}")
-                rows = orjson.loads(await _bounded(answer.content))
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise SignalError(f"the management API does not answer: {type(error).__name__}: {error}") from None
-        except orjson.JSONDecodeError:
-            raise SignalError("the management API's answer is not JSON: is the URL that of the management listener?") from None
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise SignalError("the management API's answer is not a list of queues")
-        return rows
+        return await rows(self._client, self._url(), ("queues", self._vhost), _COLUMNS)
+
+
+async def rows(client: aiohttp.ClientSession, url: str, path: Sequence[str], columns: str = "") -> list[dict[str, Any]]:
+    """What the management API lists at a path. url: with its credentials. Raises SignalError."""
+    address, login = _parts(url)
+    where = "/api/" + "/".join(quote(part, safe="") for part in path)
+    try:
+        async with client.get(address + where, params={"columns": columns} if columns else None, headers=login) as answer:
+            if answer.status != 200:
+                raise SignalError(f"the management API answers {answer.status} to {where}: {_REMEDY.get(answer.status, '')}")
+            found = orjson.loads(await _bounded(answer.content))
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise SignalError(f"the management API does not answer: {type(error).__name__}: {error}") from None
+    except orjson.JSONDecodeError:
+        raise SignalError("the management API's answer is not JSON: is the URL that of the management listener?") from None
+    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+        raise SignalError(f"the management API's answer is not a list of {path[0]}")
+    return found
 
 
 def _parts(url: str) -> tuple[str, dict[str, str]]:
@@ -81,7 +86,7 @@ def _parts(url: str) -> tuple[str, dict[str, str]]:
 
 def _no_url() -> SignalError:
     """Without the URL, which holds a password."""
-    return SignalError("HEADRACE_MANAGEMENT_URL is no URL: write http://user:password@host:15672")
+    return SignalError("HEADRACE_MANAGEMENT_URL is not a URL: write http://user:password@host:15672")
 
 
 async def _bounded(content: aiohttp.StreamReader) -> bytes:

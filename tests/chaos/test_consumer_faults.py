@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import aiormq
+import pytest
 
 import contracts
 from jobs.adapters.rabbitmq import RabbitMQ
@@ -94,6 +95,7 @@ async def until_succeeded(store: RedisOutcomes, job_ids: list[str]) -> None:
                 await asyncio.sleep(0.05)
 
 
+@pytest.mark.cell
 async def test_a_stalled_outcome_store_pauses_and_loses_nothing(
     rabbitmq: RabbitMQServer, own_redis: RedisServer, tmp_path: Path
 ) -> None:
@@ -114,6 +116,7 @@ async def test_a_stalled_outcome_store_pauses_and_loses_nothing(
     await store.close()
 
 
+@pytest.mark.cell
 async def test_what_the_broker_gave_up_arrives_in_the_store(
     rabbitmq: RabbitMQServer, redis_server: RedisServer, tmp_path: Path
 ) -> None:
@@ -131,6 +134,7 @@ async def test_what_the_broker_gave_up_arrives_in_the_store(
     await store.close()
 
 
+@pytest.mark.cell
 async def test_what_no_gateway_would_send_is_dead_with_its_bytes(
     rabbitmq: RabbitMQServer, redis_server: RedisServer, tmp_path: Path
 ) -> None:
@@ -162,6 +166,7 @@ async def test_what_no_gateway_would_send_is_dead_with_its_bytes(
     await store.close()
 
 
+@pytest.mark.cell
 async def test_a_second_signal_ends_at_once(rabbitmq: RabbitMQServer, redis_server: RedisServer, tmp_path: Path) -> None:
     async with consumer(tmp_path, rabbitmq.vhost(), redis_server.url) as (process, _):
         process.send_signal(signal.SIGTERM)
@@ -169,6 +174,7 @@ async def test_a_second_signal_ends_at_once(rabbitmq: RabbitMQServer, redis_serv
         assert await asyncio.wait_for(process.wait(), 40) in (0, 1)
 
 
+@pytest.mark.cell
 async def test_a_time_limit_beyond_the_brokers_own_is_refused(tmp_path: Path) -> None:
     environment = os.environ | {"HEADRACE_BROKER": "amqp://127.0.0.1:1/", "HEADRACE_CONSUMER_TIMEOUT": "30"}
     process = await asyncio.create_subprocess_exec(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 from tests.servers import free_port
 from tests.servers.rabbitmq import RabbitMQServer
@@ -74,6 +75,7 @@ async def gateway(broker: str, outcomes: str, log: Path) -> AsyncIterator[Gatewa
     assert await asyncio.wait_for(process.wait(), 20) == 0
 
 
+@pytest.mark.cell
 async def test_a_broker_that_is_stalled_blocked_or_killed(own_rabbitmq: RabbitMQServer, tmp_path: Path) -> None:
     async with gateway(own_rabbitmq.url, "none:", tmp_path / "log") as gate:
         await gate.until_ready(200)
@@ -104,6 +106,7 @@ async def test_a_broker_that_is_stalled_blocked_or_killed(own_rabbitmq: RabbitMQ
         assert (await gate.submit())[0] == 202
 
 
+@pytest.mark.cell
 async def test_an_outcome_store_that_is_stalled_or_killed_refuses_no_job(
     rabbitmq: RabbitMQServer, own_redis: RedisServer, tmp_path: Path
 ) -> None:
@@ -131,6 +134,7 @@ async def test_an_outcome_store_that_is_stalled_or_killed_refuses_no_job(
     assert log.read_text().count("the outcome store is away") == 1, "said once a period, not once a job"
 
 
+@pytest.mark.cell
 async def test_a_gateway_that_starts_before_its_broker(own_rabbitmq: RabbitMQServer, tmp_path: Path) -> None:
     await asyncio.to_thread(own_rabbitmq.kill)
     password = "s3cret-pa55"

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiormq
+import pytest
 
-from jobs.adapters.rabbitmq import RabbitMQ
+from jobs.adapters.rabbitmq import RabbitMQ, frames
 from jobs.clock import SystemClock
 from jobs.errors import BrokerError, BrokerUnavailable, PublishTimeout
 from jobs.settings import Settings
+from telemetry.supervisor import cancelled
 from tests.contract.broker_suite import TOPOLOGY, Inbox, message, publish, subscribed, until
 from tests.servers.rabbitmq import RabbitMQServer
 
@@ -27,6 +30,7 @@ async def opened(url: str, publish_timeout: float = 2.0) -> AsyncIterator[Rabbit
         await broker.close()
 
 
+@pytest.mark.cell
 async def test_killed_while_publishing_loses_nothing_that_was_confirmed(own_rabbitmq: RabbitMQServer) -> None:
     async with opened(own_rabbitmq.url) as broker:
         confirmed: set[str] = set()
@@ -51,6 +55,7 @@ async def test_killed_while_publishing_loses_nothing_that_was_confirmed(own_rabb
         await subscription.close()
 
 
+@pytest.mark.cell
 async def test_a_consumer_takes_up_again_after_a_restart(own_rabbitmq: RabbitMQServer) -> None:
     async with opened(own_rabbitmq.url) as broker:
         await publish(broker, message("held"))
@@ -67,6 +72,7 @@ async def test_a_consumer_takes_up_again_after_a_restart(own_rabbitmq: RabbitMQS
         await subscription.close()
 
 
+@pytest.mark.cell
 async def test_stalled_fails_within_the_timeout_and_recovers(own_rabbitmq: RabbitMQServer) -> None:
     async with opened(own_rabbitmq.url, publish_timeout=1.0) as broker:
         own_rabbitmq.stop()
@@ -109,6 +115,88 @@ async def test_another_topology_is_told_and_mended(rabbitmq: RabbitMQServer) -> 
     await broker.close()
 
 
+class LastWords:
+    """A way to the broker. Once `words` are given, they go to us in the place of the broker's next answer, and that is the end."""
+
+    def __init__(self, port: int) -> None:
+        self.words = b""
+        self.port = 0
+        self._there = port
+        self._server: asyncio.Server | None = None
+        self._serving: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> LastWords:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        await asyncio.gather(*self._serving)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._serving.add(asyncio.create_task(self._serve(reader, writer)))
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_broker, to_broker = await asyncio.open_connection("127.0.0.1", self._there)
+        asking = asyncio.create_task(self._pass_on(reader, to_broker))
+        with contextlib.suppress(OSError):
+            while data := await from_broker.read(65_536):
+                words, self.words = self.words, b""
+                writer.write(words or data)
+                if words:
+                    break
+                await writer.drain()
+        await cancelled(asking)
+        for end in (writer, to_broker):
+            end.close()
+            with contextlib.suppress(OSError):
+                await end.wait_closed()
+
+    @staticmethod
+    async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65_536):
+                writer.write(data)
+                await writer.drain()
+
+
+async def test_an_end_right_behind_a_burst_of_confirms_ends_no_link(rabbitmq: RabbitMQServer) -> None:
+    """The connection's own question to the broker, one a second, is then without its answer."""
+    url = rabbitmq.vhost()
+    async with LastWords(rabbitmq.port) as way, opened(url.replace(f":{rabbitmq.port}/", f":{way.port}/")) as broker:
+        for _ in range(3):
+            publisher, connection = broker._outlet._publisher, broker._publishing.connection
+            assert publisher is not None
+            number = publisher._channel.number
+            way.words = b"".join(frames.ack(number, 10_000 + n, multiple=False) for n in range(40))
+            await until(lambda gone=connection: broker._publishing.connection is not gone)  # type: ignore[misc]
+            await until(lambda: broker.unready() is None, within=30)
+            await publish(broker, message())
+
+
+async def test_a_stall_while_a_subscription_is_changed_ends_no_consumer(own_rabbitmq: RabbitMQServer) -> None:
+    async with opened(own_rabbitmq.url) as broker:
+        paused, resumed = Inbox(), Inbox()
+        pausing = await subscribed(broker, "one", 10, paused)
+        resuming = broker.subscribe("two", 10, resumed)
+        connection = broker.consuming.connection
+        own_rabbitmq.stop()
+        changes = asyncio.gather(pausing.pause(), resuming.resume())
+        await until(lambda: broker.consuming.connection is not connection, within=60)  # given up by us
+        own_rabbitmq.cont()
+        await changes
+        await pausing.resume()
+        await until(lambda: pausing.active and resuming.active and broker.unready() is None, within=60)
+        await publish(broker, message("after", "a.happened"))
+        for inbox in (paused, resumed):
+            await inbox.wait_for(1)
+        await pausing.close()
+        await resuming.close()
+
+
+@pytest.mark.cell
 async def test_a_deleted_queue_is_consumed_again_once_it_is_back(rabbitmq: RabbitMQServer) -> None:
     url = rabbitmq.vhost()
     async with opened(url) as broker:

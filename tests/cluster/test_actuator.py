@@ -164,9 +164,8 @@ async def test_status_that_moves_the_version_is_waited_out(namespace: Namespace)
 
         for pause in (0.03, 0.0):  # now and then, and as fast as it can
             writer = asyncio.ensure_future(annotate(pause))
-            began = time.monotonic()
-            results = [await _tried(actuator, wanted) for wanted in (3, 2, 5, 0)]
-            assert time.monotonic() - began < 4 * 4.5
+            async with asyncio.timeout(60):  # 4 s each, and three times that for a busy machine
+                results = [await _tried(actuator, wanted) for wanted in (3, 2, 5, 0)]
             assert set(results) <= ({"done"} if pause else {"done", "another writer at each"})
             stop.set()
             await writer

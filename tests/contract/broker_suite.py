@@ -195,6 +195,24 @@ class BrokerContract:
         await inbox.wait_for(1)
         await subscription.close()
 
+    async def test_resumed_again_and_again_it_never_holds_more_than_its_prefetch(self, broker: Broker) -> None:
+        await publish(broker, *(message(str(n)) for n in range(200)))
+        inbox, prefetch, settled = Inbox(), 4, 0
+        subscription = await subscribed(broker, "one", prefetch, inbox)
+        await inbox.wait_for(prefetch)
+        for round_ in range(20):
+            await subscription.pause()
+            if round_ % 2:  # some of what it holds, all of it, or nothing
+                for delivery in inbox.got[settled : settled + round_ % 3 + 1]:
+                    subscription.ack(delivery)
+                    settled += 1
+            await subscription.resume()
+            await inbox.wait_for(settled + prefetch)
+            await until_depth(broker, "one", 200 - settled - prefetch)
+            assert len(inbox.got) == settled + prefetch
+        await subscription.close()
+        await until_depth(broker, "one", 200 - settled)
+
     async def test_two_subscriptions_share_without_overlap(self, broker: Broker) -> None:
         left, right = Inbox(), Inbox()
         subscriptions = [await subscribed(broker, "one", 10, left), await subscribed(broker, "one", 10, right)]

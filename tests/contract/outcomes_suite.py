@@ -21,7 +21,7 @@ def claim(job_id: str, token: str = "t1", *, queue: str = "email", attempt: int 
 
 
 def outcome(of: Claim, state: State, **more: object) -> Outcome:
-    return Outcome(of.queue, of.job_id, of.token, state, AT + 5, **more)  # type: ignore[arg-type]  # a test's shorthand
+    return Outcome(of, state, AT + 5, **more)  # type: ignore[arg-type]  # a test's shorthand
 
 
 def letter(
@@ -74,7 +74,7 @@ class OutcomesContract:
         await store.unconfirmed([record])
         await self._granted(store, claim(record.job_id))
 
-    async def test_a_live_claim_is_held_and_a_lapsed_one_taken_over(self, store: OutcomeStore, pass_time: PassTime) -> None:
+    async def test_a_live_claim_is_held_and_a_lapsed_one_is_a_crash(self, store: OutcomeStore, pass_time: PassTime) -> None:
         first = claim(new_job_id())
         second = replace(first, token="t2")
         await self._granted(store, first)
@@ -82,11 +82,25 @@ class OutcomesContract:
         assert answer.verdict is Verdict.HELD
         assert 0 < answer.seconds <= LEASE
         await pass_time(LEASE + 0.1)
-        await self._granted(store, second)
+        assert await self._verdict(store, second) is Verdict.CRASHED
+        assert await self._verdict(store, replace(first, token="t3")) is Verdict.HELD, "one alone settles the crash"
         assert await store.renew([first, second]) == [False, True]
         assert await store.settle([outcome(first, State.SUCCEEDED)]) == [False]
         assert await store.progress(first, "1") is False
         assert await store.settle([outcome(second, State.SUCCEEDED)]) == [True]
+
+    async def test_a_crash_whose_answer_was_lost_is_told_again(self, store: OutcomeStore, pass_time: PassTime) -> None:
+        first = claim(new_job_id())
+        await self._granted(store, first)
+        await pass_time(LEASE + 0.1)
+        second = replace(first, token="t2")
+        assert await self._verdict(store, second) is Verdict.CRASHED
+        assert await store.renew([second]) == [True]
+        assert await self._verdict(store, second) is Verdict.CRASHED, "it is not to be run: that attempt is over"
+        assert await store.settle([outcome(second, State.RETRYING, next_at=AT)]) == [True]
+        third = replace(first, attempt=2, token="t3")
+        await self._granted(store, third)
+        await self._granted(store, third)
 
     async def test_a_renewed_claim_stays(self, store: OutcomeStore, pass_time: PassTime) -> None:
         first = claim(new_job_id())
@@ -119,10 +133,21 @@ class OutcomesContract:
         (answer,) = await store.claim([replace(first, token="t2")])
         assert answer.verdict is Verdict.WAITING
         assert answer.seconds > 0
-        await self._granted(store, replace(first, token="t3", attempt=2))
+        second = replace(first, token="t3", attempt=2)
+        await self._granted(store, second)
         assert await self._verdict(store, replace(first, token="t4")) is Verdict.HELD
-        await store.settle([outcome(replace(first, token="t3"), State.RETRYING, next_at=4e9)])
+        assert await store.settle([outcome(second, State.RETRYING, next_at=4e9)]) == [True]
         assert await self._verdict(store, replace(first, token="t5")) is Verdict.STALE
+
+    @pytest.mark.parametrize("wrong", [-1e6, 0.0, 1e6])
+    async def test_a_retry_is_due_after_its_delay_whatever_the_writers_clock_says(self, store: OutcomeStore, wrong: float) -> None:
+        first = claim(new_job_id())
+        await self._granted(store, first)
+        at = AT + wrong
+        await store.settle([Outcome(first, State.RETRYING, at, next_at=at + 30)])
+        (answer,) = await store.claim([replace(first, token="t2")])
+        assert answer.verdict is Verdict.WAITING
+        assert 0 < answer.seconds <= 30
 
     async def test_a_claim_given_up_can_be_claimed_at_once(self, store: OutcomeStore) -> None:
         asked = claim(new_job_id())
@@ -161,21 +186,149 @@ class OutcomesContract:
         assert await store.settle([outcome(replace(asked, token="other"), State.DEAD, dead=replace(dead, dead_id="d2"))]) == [False]
         assert await store.settle([outcome(asked, State.DEAD, dead=dead)]) == [True]
         assert await store.dead_letter("d1") == dead
+        assert await store.settle([outcome(asked, State.DEAD, dead=dead)]) == [True]
+        assert len((await store.dead_letters()).items) == 1
         assert await store.dead_letter("d2") is None
 
     async def test_burying_twice_leaves_one(self, store: OutcomeStore) -> None:
-        job = new_job_id()
-        await store.bury([letter("d1", job_id=job), letter("d1", job_id=job), letter("d2", job_type=None)])
+        await store.bury([letter("d1"), letter("d1", died_at=AT + 1), letter("d2", job_type=None)])
         page = await store.dead_letters()
         assert {item.dead_id for item in page.items} == {"d1", "d2"}
-        assert (await self._state(store, claim(job))) is State.DEAD
+        assert (await store.dead_letter("d1")).died_at == AT  # type: ignore[union-attr]  # it was written
 
-    async def test_burying_does_not_undo_a_success(self, store: OutcomeStore) -> None:
+    async def test_a_letter_that_dies_again_after_its_replay_is_there_anew(self, store: OutcomeStore) -> None:
+        await store.bury([letter("d1")])
+        assert await store.replayed("d1", AT + 1, 1)
+        await store.bury([letter("d1", died_at=AT + 2)])
+        again = await store.dead_letter("d1")
+        assert again is not None
+        assert (again.died_at, again.replayed_at) == (AT + 2, None)
+        assert [item.dead_id for item in (await store.dead_letters()).items] == ["d1"]
+
+    async def test_burying_changes_no_delivery(self, store: OutcomeStore) -> None:
         asked = claim(new_job_id())
         await self._granted(store, asked)
-        await store.settle([outcome(asked, State.SUCCEEDED)])
         await store.bury([letter("d1", job_id=asked.job_id)])
+        assert await self._state(store, asked) is State.RUNNING
+        await store.settle([outcome(asked, State.SUCCEEDED)])
         assert await self._state(store, asked) is State.SUCCEEDED
+
+    @pytest.mark.parametrize("state", [State.SUCCEEDED, State.RETRYING, State.DEAD, State.QUEUED])
+    async def test_an_outcome_whose_claim_was_forgotten_is_written_anew(self, store: OutcomeStore, state: State) -> None:
+        asked = claim(new_job_id(), attempt=3)
+        dead = letter("d1", job_id=asked.job_id) if state is State.DEAD else None
+        ended = outcome(asked, state, dead=dead, next_at=4e9 if state is State.RETRYING else None)
+        assert await store.settle([ended]) == [True]
+        assert await store.settle([ended]) == [True]
+        record = await store.job(asked.job_id)
+        assert record is not None
+        assert (record.job_type, record.accepted_at) == (asked.job_type, AT)
+        assert [(d.state, d.attempts) for d in record.deliveries] == [(state, 3)]
+        assert (await store.dead_letter("d1") is not None) is (dead is not None)
+        expected = {State.RETRYING: Verdict.WAITING, State.QUEUED: Verdict.GRANTED}
+        assert await self._verdict(store, replace(asked, token="t2")) is expected.get(state, Verdict.SETTLED)
+
+    @pytest.mark.parametrize("known", ["queued", "unconfirmed", "an earlier attempt", "a retry of an earlier attempt"])
+    async def test_an_outcome_is_written_over_what_is_further_back(self, store: OutcomeStore, known: str) -> None:
+        asked = claim(new_job_id(), attempt=2)
+        before = replace(asked, attempt=1, token="before")
+        record = [Queued(asked.job_id, asked.job_type, ("email",), AT)]
+        match known:
+            case "queued":
+                await store.queued(record)
+            case "unconfirmed":
+                await store.unconfirmed(record)
+            case _:
+                await self._granted(store, before)
+        if known == "a retry of an earlier attempt":
+            await store.settle([outcome(before, State.RETRYING, next_at=AT)])
+        assert await store.settle([outcome(asked, State.SUCCEEDED, result="1")]) == [True]
+        assert await self._state(store, asked) is State.SUCCEEDED
+
+    async def test_a_renewal_writes_a_forgotten_claim_anew(self, store: OutcomeStore) -> None:
+        asked = claim(new_job_id())
+        assert await store.renew([asked]) == [True]
+        assert await self._state(store, asked) is State.RUNNING
+        assert await self._verdict(store, replace(asked, token="t2")) is Verdict.HELD
+        assert await store.settle([outcome(asked, State.SUCCEEDED)]) == [True]
+        assert await store.renew([asked]) == [False], "it has ended"
+
+    async def test_what_somebody_else_has_taken_over_is_refused(self, store: OutcomeStore, pass_time: PassTime) -> None:
+        first = claim(new_job_id())
+        await self._granted(store, first)
+        await pass_time(LEASE + 0.1)
+        second = replace(first, token="t2")
+        assert await self._verdict(store, second) is Verdict.CRASHED
+        assert await store.settle([outcome(second, State.RETRYING, next_at=AT)]) == [True]
+        for state in (State.SUCCEEDED, State.RETRYING, State.DEAD, State.QUEUED):
+            dead = letter("late", job_id=first.job_id) if state is State.DEAD else None
+            assert await store.settle([outcome(first, state, dead=dead)]) == [False]
+        assert await store.renew([first]) == [False]
+        assert await store.dead_letter("late") is None
+        third = replace(first, token="t3", attempt=2)
+        await self._granted(store, third)
+        assert await store.settle([outcome(first, State.SUCCEEDED)]) == [False]
+        assert await store.settle([outcome(third, State.SUCCEEDED)]) == [True]
+
+    async def test_a_hand_back_that_overtook_its_outcome_does_not_undo_it(self, store: OutcomeStore) -> None:
+        asked = claim(new_job_id())
+        await self._granted(store, asked)
+        assert await store.settle([outcome(asked, State.QUEUED)]) == [True]
+        assert await store.renew([asked]) == [False], "it was given up"
+        assert await store.settle([outcome(asked, State.SUCCEEDED)]) == [True]
+        assert await store.settle([outcome(asked, State.QUEUED)]) == [False]
+        assert await self._verdict(store, replace(asked, token="t2")) is Verdict.SETTLED
+
+    async def test_a_replay_waits_for_the_run_of_the_message_before_it(self, store: OutcomeStore, pass_time: PassTime) -> None:
+        old = claim(new_job_id())
+        await self._granted(store, old)
+        again = replace(old, token="t2", replay=1)
+        (answer,) = await store.claim([again])
+        assert answer.verdict is Verdict.HELD
+        assert answer.seconds > 0
+        await pass_time(LEASE + 0.1)
+        await self._granted(store, again)
+        assert await self._verdict(store, replace(old, token="t3")) is Verdict.STALE
+
+    async def test_the_message_before_a_replay_is_stale_while_the_replay_is_queued(self, store: OutcomeStore) -> None:
+        old = claim(new_job_id())
+        await self._granted(store, old)
+        await store.settle([outcome(old, State.DEAD, dead=letter("d1", job_id=old.job_id))])
+        assert await store.replayed("d1", AT + 7, 1)
+        assert await self._verdict(store, replace(old, token="t2")) is Verdict.STALE
+
+    async def test_the_message_before_a_hand_back_is_stale(self, store: OutcomeStore) -> None:
+        second = claim(new_job_id(), attempt=2)
+        await self._granted(store, second)
+        await store.settle([outcome(second, State.QUEUED)])
+        assert await self._verdict(store, replace(second, token="t2", attempt=1)) is Verdict.STALE
+        await self._granted(store, replace(second, token="t3"))
+
+    async def test_a_later_message_runs_although_its_former_run_never_ended(self, store: OutcomeStore, pass_time: PassTime) -> None:
+        first = claim(new_job_id())
+        await self._granted(store, first)
+        await pass_time(LEASE + 0.1)
+        await self._granted(store, replace(first, token="t2", attempt=2))
+
+    async def test_a_renewed_record_outlives_its_retention(self, store: OutcomeStore, forget_old: PassTime) -> None:
+        """The fixture `forget_old` lets so many of the 60 s of retention pass, and purges."""
+        asked, old = claim(new_job_id()), claim(new_job_id(), "t2")
+        await store.claim([asked, old])
+        await store.settle([outcome(old, State.SUCCEEDED)])
+        await forget_old(40.0)
+        assert await store.renew([asked]) == [True]
+        await forget_old(40.0)
+        assert await store.job(old.job_id) is None
+        assert await self._state(store, asked) is State.RUNNING
+
+    async def test_a_retry_that_is_due_after_the_retention_is_remembered(self, store: OutcomeStore, forget_old: PassTime) -> None:
+        first = claim(new_job_id())
+        other = claim(first.job_id, queue="points")
+        await store.claim([first, other])
+        await store.settle([outcome(first, State.RETRYING, next_at=AT + 5 + 90)])
+        await store.settle([outcome(other, State.SUCCEEDED)])
+        await forget_old(70.0)
+        assert await self._verdict(store, replace(first, token="t2")) is Verdict.WAITING
 
     async def test_pages_of_dead_letters_newest_first(self, store: OutcomeStore) -> None:
         await store.bury([letter(f"d{n:02}", died_at=AT + n // 2, queue=("email", "points")[n % 2]) for n in range(25)])
@@ -195,12 +348,12 @@ class OutcomesContract:
         asked = claim(new_job_id())
         await self._granted(store, asked)
         await store.settle([outcome(asked, State.DEAD, dead=letter("d1", job_id=asked.job_id))])
-        assert await store.replayed("d1", AT + 7)
+        assert await store.replayed("d1", AT + 7, 1)
         assert (await store.dead_letter("d1")).replayed_at == AT + 7  # type: ignore[union-attr]  # it was written
         assert await self._state(store, asked) is State.QUEUED
         await self._granted(store, claim(asked.job_id, "t2", replay=1))
         assert await self._verdict(store, replace(asked, token="t3")) is Verdict.STALE
-        assert not await store.replayed("none", AT)
+        assert not await store.replayed("none", AT, 1)
 
     async def test_a_replay_that_runs_before_it_is_marked(self, store: OutcomeStore) -> None:
         asked = claim(new_job_id())
@@ -209,7 +362,7 @@ class OutcomesContract:
         again = claim(asked.job_id, "t2", replay=1)
         await self._granted(store, again)
         await store.settle([outcome(again, State.SUCCEEDED)])
-        assert await store.replayed("d1", AT + 7)
+        assert await store.replayed("d1", AT + 7, 1)
         assert await self._state(store, asked) is State.SUCCEEDED
 
     async def test_dropped_is_gone(self, store: OutcomeStore) -> None:

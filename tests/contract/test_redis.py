@@ -1,4 +1,5 @@
-"""Redis, on a real server, and with it stalled and killed."""
+"""Redis, on real servers: one, a cluster, and one that Sentinels watch. Faults are in `test_redis_faults.py` and
+`test_redis_failover.py`."""
 
 from __future__ import annotations
 
@@ -11,20 +12,38 @@ import redis.asyncio as aioredis
 from jobs.adapters.journal_text import to_text
 from jobs.adapters.redis import RedisJournal, RedisOutcomes
 from jobs.clock import SystemClock
-from jobs.errors import StoreUnavailable
 from jobs.identity import new_job_id
 from jobs.settings import Settings
 from tests.contract.journal_suite import AGE, SETTINGS, JournalContract, record
-from tests.contract.outcomes_suite import OutcomesContract, claim
-from tests.servers.redis import RedisServer
+from tests.contract.outcomes_suite import OutcomesContract, claim, letter
+from tests.servers.redis import RedisCluster, RedisServer, RedisWithSentinels
+
+pytestmark = pytest.mark.needs("redis")  # the fixtures ask for their servers by name
+Servers = tuple[str, list[RedisServer]]  # a URL, and where the keys are
+
+
+@pytest.fixture(params=["single", "cluster", "sentinel"])
+def servers(request: pytest.FixtureRequest) -> Servers:
+    """Emptied."""
+    match request.param:
+        case "cluster":
+            cluster: RedisCluster = request.getfixturevalue("redis_cluster")
+            found = cluster.url, cluster.primaries()
+        case "sentinel":
+            sentinels: RedisWithSentinels = request.getfixturevalue("redis_sentinels")
+            found = sentinels.url, [sentinels.primary]
+        case _:
+            single: RedisServer = request.getfixturevalue("redis_server")
+            found = single.url, [single]
+    for server in found[1]:
+        server.ask("FLUSHALL")
+    return found
 
 
 class TestOutcomes(OutcomesContract):
     @pytest.fixture
-    async def store(self, redis_server: RedisServer) -> AsyncIterator[RedisOutcomes]:
-        async with aioredis.Redis.from_url(redis_server.url) as client:
-            await client.flushall()
-        store = RedisOutcomes(redis_server.url, Settings(retention=60), SystemClock())
+    async def store(self, servers: Servers) -> AsyncIterator[RedisOutcomes]:
+        store = RedisOutcomes(servers[0], Settings(retention=60), SystemClock())
         await store.open()
         yield store
         await store.close()
@@ -33,50 +52,32 @@ class TestOutcomes(OutcomesContract):
     def pass_time(self) -> Callable[[float], Awaitable[None]]:
         return asyncio.sleep  # the server's clock decides
 
-    async def test_scripts_are_loaded_again(self, store: RedisOutcomes, redis_server: RedisServer) -> None:
-        await self._granted(store, claim(new_job_id()))
-        async with aioredis.Redis.from_url(redis_server.url) as client:
-            await client.script_flush()
-        await self._granted(store, claim(new_job_id()))
+    @pytest.fixture
+    def forget_old(self, servers: Servers) -> Callable[[float], Awaitable[None]]:
+        async def shorten(seconds: float) -> None:
+            for server in servers[1]:
+                async with aioredis.Redis(port=server.port) as client:
+                    async for key in client.scan_iter("headrace:*"):
+                        if (left := await client.pttl(key)) >= 0:
+                            await client.pexpire(key, left - round(seconds * 1000))
 
-    async def test_records_expire_and_dead_letters_do_not(self, store: RedisOutcomes, redis_server: RedisServer) -> None:
+        return shorten
+
+    async def test_scripts_are_loaded_again(self, store: RedisOutcomes, servers: Servers) -> None:
+        await self._granted(store, claim(new_job_id()))
+        for server in servers[1]:
+            server.ask("SCRIPT", "FLUSH")
+        await self._granted(store, claim(new_job_id()))
+        assert {a.verdict for a in await store.claim([claim(new_job_id()) for _ in range(20)])} == {"granted"}
+
+    async def test_records_expire_and_dead_letters_do_not(self, store: RedisOutcomes, servers: Servers) -> None:
         asked = claim(new_job_id())
         await self._granted(store, asked)
-        await self.test_dropped_is_gone(store)
-        async with aioredis.Redis.from_url(redis_server.url) as client:
-            assert 0 < await client.ttl(f"headrace:job:{asked.job_id}") <= 60
-
-
-async def test_stalled_or_killed_is_unavailable_until_it_is_back(own_redis: RedisServer) -> None:
-    store = RedisOutcomes(own_redis.url, Settings(store_timeout=0.3), SystemClock())
-    await store.open()
-    asked = claim(new_job_id())
-    own_redis.stop()
-    with pytest.raises(StoreUnavailable):
-        await asyncio.wait_for(store.claim([asked]), 5)
-    own_redis.cont()
-    assert [a.verdict for a in await store.claim([asked])] == ["granted"], "the first claim may have been written: same token"
-    await asyncio.to_thread(own_redis.kill)
-    with pytest.raises(StoreUnavailable):
-        await store.ping()
-    await asyncio.to_thread(own_redis.start)
-    async with asyncio.timeout(10):
-        while True:
-            try:
-                assert await store.renew([asked]) == [True]
-                break
-            except StoreUnavailable:
-                await asyncio.sleep(0.05)  # still loading its file
-    await store.close()
-
-
-async def test_a_full_server_is_unavailable(own_redis: RedisServer) -> None:
-    store = RedisOutcomes(own_redis.url, Settings(), SystemClock())
-    async with aioredis.Redis.from_url(own_redis.url) as client:
-        await client.config_set("maxmemory", "1")
-    with pytest.raises(StoreUnavailable, match="OutOfMemory"):
-        await store.claim([claim(new_job_id())])
-    await store.close()
+        await store.bury([letter("d1")])
+        left = {key: server.ask("TTL", key) for server in servers[1] for key in server.ask("KEYS", "headrace:*")}  # type: ignore[attr-defined]
+        kept = {key for key, seconds in left.items() if seconds == -1}
+        assert {key.partition(":")[2].partition(":")[0] for key in kept} == {"dead"}
+        assert all(0 < seconds <= 60 for key, seconds in left.items() if key not in kept)  # type: ignore[operator]
 
 
 class TestJournal(JournalContract):
@@ -85,59 +86,39 @@ class TestJournal(JournalContract):
         return SystemClock()  # the server's clock decides
 
     @pytest.fixture
-    async def journal(self, redis_server: RedisServer) -> AsyncIterator[RedisJournal]:
-        async with aioredis.Redis.from_url(redis_server.url) as client:
-            await client.flushall()
-        journal = RedisJournal(redis_server.url, SETTINGS)
+    async def journal(self, servers: Servers) -> AsyncIterator[RedisJournal]:
+        journal = RedisJournal(servers[0], SETTINGS)
         await journal.open()
         yield journal
         await journal.close()
 
-    async def test_what_is_old_goes_with_the_next_append_and_all_goes_once_nothing_comes(
-        self, journal: RedisJournal, redis_server: RedisServer, clock: SystemClock
-    ) -> None:
-        async with aioredis.Redis.from_url(redis_server.url) as client:
-            for age in (AGE + 10, AGE + 5, AGE / 2):
-                entry = {"record": to_text(record("email", clock.wall() - age, int(age)))}
-                await client.xadd("headrace:journal:email", entry, id=f"{int((clock.wall() - age) * 1000)}-0")
-            await journal.append([record("email", clock.wall(), 1)])
-            assert [r.wanted for r in await journal.tail("email", 9)] == [int(AGE / 2), 1]
-            assert 0 < await client.ttl("headrace:journal:email") <= AGE
-            await journal.remember({"email": "{}"})
-            assert 0 < await client.ttl("headrace:controller:state:email") <= AGE
 
-    async def test_a_state_tells_how_old_it_is(self, journal: RedisJournal, redis_server: RedisServer) -> None:
-        await journal.remember({"email": "{}"})
-        async with aioredis.Redis.from_url(redis_server.url) as client:
-            await client.pexpire("headrace:controller:state:email", int((AGE - 42) * 1000))  # as it is 42 s later
-        kept = await journal.recall("email")
-        assert kept is not None
-        assert 42.0 <= kept[1] < AGE
-
-
-async def test_a_journal_that_is_stalled_or_killed_is_away_until_it_is_back(own_redis: RedisServer) -> None:
-    journal, now = RedisJournal(own_redis.url, SETTINGS), SystemClock().wall()
-    await journal.open()
-    await journal.append([record("email", now, 1)])
-    for take_away, give_back in ((own_redis.stop, own_redis.cont), (own_redis.kill, own_redis.start)):
-        await asyncio.to_thread(take_away)
-        async with asyncio.timeout(20):  # a bound: each takes at most two store timeouts
-            for asked in (
-                journal.open(),
-                journal.latest(),
-                journal.tail("email", 5),
-                journal.append([record("email", now + 1, 2)]),
-                journal.remember({"email": "{}"}),
-                journal.recall("email"),
-            ):
-                with pytest.raises(StoreUnavailable):
-                    await asked
-        await asyncio.to_thread(give_back)
-        async with asyncio.timeout(20):
-            while True:
-                try:
-                    assert (await journal.tail("email", 5))[0].wanted == 1
-                    break
-                except StoreUnavailable:
-                    await asyncio.sleep(0.05)  # still loading its file
+@pytest.fixture
+async def journal(redis_server: RedisServer) -> AsyncIterator[RedisJournal]:
+    redis_server.ask("FLUSHALL")
+    journal = RedisJournal(redis_server.url, SETTINGS)
+    yield journal
     await journal.close()
+
+
+async def test_what_is_old_goes_with_the_next_append_and_all_goes_once_nothing_comes(
+    journal: RedisJournal, redis_server: RedisServer
+) -> None:
+    clock = SystemClock()
+    async with aioredis.Redis.from_url(redis_server.url) as client:
+        for age in (AGE + 10, AGE + 5, AGE / 2):
+            entry = {"record": to_text(record("email", clock.wall() - age, int(age)))}
+            await client.xadd("headrace:journal:email", entry, id=f"{int((clock.wall() - age) * 1000)}-0")
+        await journal.append([record("email", clock.wall(), 1)])
+        assert [r.wanted for r in await journal.tail("email", 9)] == [int(AGE / 2), 1]
+        assert 0 < await client.ttl("headrace:journal:email") <= AGE
+        await journal.remember({"email": "{}"})
+        assert 0 < await client.ttl("headrace:controller:state:email") <= AGE
+
+
+async def test_a_state_tells_how_old_it_is(journal: RedisJournal, redis_server: RedisServer) -> None:
+    await journal.remember({"email": "{}"})
+    redis_server.ask("PEXPIRE", "headrace:controller:state:email", str(int((AGE - 42) * 1000)))  # as it is 42 s later
+    kept = await journal.recall("email")
+    assert kept is not None
+    assert 42.0 <= kept[1] < AGE

@@ -11,12 +11,14 @@ import pytest
 from jobs.adapters.sqlite import SqliteBroker, SqliteJournal, SqliteOutcomes
 from jobs.adapters.sqlite.schema import SCHEMA, VERSION
 from jobs.clock import ManualClock, SystemClock
-from jobs.errors import StoreUnavailable
-from jobs.ports import Queued
+from jobs.errors import BadRecord, StoreUnavailable
+from jobs.identity import new_job_id
+from jobs.model import State
+from jobs.ports import Failure, Queued
 from jobs.settings import Settings
 from tests.contract.broker_suite import DELIVERY_LIMIT, TOPOLOGY, BrokerContract
 from tests.contract.journal_suite import AGE, SETTINGS, JournalContract, record
-from tests.contract.outcomes_suite import OutcomesContract, claim, letter
+from tests.contract.outcomes_suite import OutcomesContract, claim, letter, outcome
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -52,6 +54,15 @@ class TestOutcomes(OutcomesContract):
 
         return advance
 
+    @pytest.fixture
+    def forget_old(self, store: SqliteOutcomes, clock: ManualClock) -> Callable[[float], Awaitable[None]]:
+        async def advance_and_purge(seconds: float) -> None:
+            clock.advance(seconds)
+            while await store.purge():
+                pass
+
+        return advance_and_purge
+
     async def test_purge_forgets_what_is_old_but_no_dead_letter(self, store: SqliteOutcomes, clock: ManualClock) -> None:
         old, new = claim("00000000-0000-7000-8000-000000000001"), claim("00000000-0000-7000-8000-000000000002")
         await store.queued([Queued(old.job_id, old.job_type, ("email",), clock.wall())])
@@ -63,6 +74,31 @@ class TestOutcomes(OutcomesContract):
         assert await store.job(old.job_id) is None
         assert await store.job(new.job_id) is not None
         assert await store.dead_letter("d1") is not None
+
+    @pytest.mark.parametrize("text", ["a lone \udcff surrogate", 7j], ids=["surrogate", "no text"])
+    async def test_what_cannot_be_written_is_one_records_fault(self, store: SqliteOutcomes, text: str) -> None:
+        good, bad = claim(new_job_id()), claim(new_job_id(), "t2")
+        await store.claim([good, bad])
+        fine, poisoned = outcome(good, State.SUCCEEDED), outcome(bad, State.RETRYING, failure=Failure("E", text))
+        for items in ([poisoned], [fine, poisoned]):
+            with pytest.raises(BadRecord):
+                await store.settle(items)
+        assert await self._state(store, good) is State.RUNNING, "of a list nothing is done then"
+        assert await store.settle([fine]) == [True]
+        with pytest.raises(BadRecord):
+            await store.claim([claim(text)])
+
+    async def test_what_cannot_be_read_is_one_records_fault(self, store: SqliteOutcomes) -> None:
+        good, bad = claim(new_job_id()), claim(new_job_id(), "t2")
+        await store.claim([good, bad])
+        spoil = "UPDATE deliveries SET state = 'of a later release' WHERE job_id = ?"
+        await store._database.write(lambda c: c.execute(spoil, (bad.job_id,)).rowcount)
+        with pytest.raises(BadRecord):
+            await store.job(bad.job_id)
+        for asked in (store.claim([bad]), store.renew([bad]), store.settle([outcome(bad, State.SUCCEEDED)])):
+            with pytest.raises(BadRecord):
+                await asked
+        assert await store.settle([outcome(good, State.SUCCEEDED)]) == [True]
 
 
 class TestJournal(JournalContract):
@@ -86,12 +122,12 @@ class TestJournal(JournalContract):
         assert [r.wanted for r in await journal.tail("email", 9)] == [2, 3]
 
     async def test_a_state_tells_how_old_it_is_and_a_clock_that_stepped_back_makes_it_new(
-        self, journal: SqliteJournal, clock: ManualClock
+        self, journal: SqliteJournal, path: str, clock: ManualClock
     ) -> None:
         await journal.remember({"email": "{}"})
         clock.advance(42)
         assert await journal.recall("email") == ("{}", 42.0)
-        behind = SqliteJournal(journal._database._path, SETTINGS, ManualClock(clock.wall() - 3600))
+        behind = SqliteJournal(path, SETTINGS, ManualClock(clock.wall() - 3600))
         await behind.open()
         assert await behind.recall("email") == ("{}", 0.0)
         await behind.close()

@@ -12,6 +12,8 @@ from tests.deploy.checks import MODULES, environment, network, pods, references,
 from tests.deploy.release import Release
 from tests.deploy.render import CHART, Object
 
+pytestmark = pytest.mark.needs("helm")
+
 Check = Callable[[Release], Iterator[str]]
 GONE = object()
 

@@ -12,6 +12,8 @@ from tests.deploy.release import Release, known_as
 from tests.deploy.render import VERSIONS, combinations, notes, render
 from tests.deploy.schemas import complaints
 
+pytestmark = pytest.mark.needs("helm")
+
 FILES = [pytest.param(path, id=path.name.removesuffix("-values.yaml")) for path in combinations()]
 
 

@@ -10,6 +10,8 @@ import pytest
 from tests.deploy.render import NEWEST, OLDEST, Object, combinations, refused, render
 from tests.servers.helm import helms3
 
+pytestmark = pytest.mark.needs("helm", "helm3")
+
 
 def shown(objects: tuple[Object, ...]) -> dict[tuple[str, str], Any]:
     """By kind and name. Of Secrets the keys: what is in them is made at random where there is no cluster to find it in."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.deploy.render import CHART, combinations, manifest
-from tests.servers import helm, missing
+from tests.servers import helm
+
+pytestmark = pytest.mark.needs("helm")
 
 HERE = Path(__file__).parent
 
@@ -23,11 +23,12 @@ def test_helm_finds_nothing(path: Path) -> None:
     assert "[WARNING]" not in done.stdout
 
 
+@pytest.mark.needs("checkov")
 def test_checkov_finds_nothing(tmp_path: Path) -> None:
     """All combinations in one run, which takes 5 s. What is excepted stands in checkov.yaml, with its reason."""
     for path in combinations():
         (tmp_path / f"{path.name}").write_text(manifest(path), encoding="utf-8")
-    command = [_checkov(), "--directory", tmp_path, "--config-file", HERE / "checkov.yaml", "--output", "json", "--quiet"]
+    command = [helm.checkov(), "--directory", tmp_path, "--config-file", HERE / "checkov.yaml", "--output", "json", "--quiet"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     found = json.loads(done.stdout)
     failed = [f"{one['check_id']} {one['check_name']}: {one['resource']}" for one in found["results"]["failed_checks"]]
@@ -36,18 +37,23 @@ def test_checkov_finds_nothing(tmp_path: Path) -> None:
     assert found["summary"]["passed"] > 1000, "it looked at next to nothing"
 
 
+@pytest.mark.needs("checkov")
 def test_every_exception_is_needed(tmp_path: Path) -> None:
     """What is excepted and would pass is an exception for nothing."""
     excepted = [line.split()[1] for line in (HERE / "checkov.yaml").read_text().splitlines() if line.startswith("  - CKV")]
     for path in combinations():
         (tmp_path / f"{path.name}").write_text(manifest(path), encoding="utf-8")
-    command = [_checkov(), "--directory", tmp_path, "--framework", "kubernetes", "--skip-download", "--output", "json", "--quiet"]
+    command = [
+        helm.checkov(),
+        "--directory",
+        tmp_path,
+        "--framework",
+        "kubernetes",
+        "--skip-download",
+        "--output",
+        "json",
+        "--quiet",
+    ]
     done = subprocess.run([*command, "--check", ",".join(excepted)], capture_output=True, text=True, timeout=100, check=False)
     failed = {one["check_id"] for one in json.loads(done.stdout)["results"]["failed_checks"]}
     assert set(excepted) - failed == set()
-
-
-def _checkov() -> Path:
-    """It has a hundred dependencies of its own, so it lives in an environment of its own: `make chart-tools`."""
-    given = os.environ.get("HEADRACE_CHECKOV") or shutil.which("checkov") or str(HERE.parents[1] / ".venv/checkov/bin/checkov")
-    return Path(given) if Path(given).exists() else missing("checkov", "`make chart-tools` installs it")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import yaml
 
 from service import keys
-from tests.servers import find
+from tests.servers import find, hidden
 from tests.servers.helm import helm
 from tests.servers.kubernetes import built
 
@@ -22,8 +23,8 @@ OBJECTS: list[dict[str, Any]] = [one for one in yaml.safe_load_all(MANIFESTS.rea
 
 
 def _kubectl() -> Path:
-    home = built()
-    return home / "bin/kubectl" if home is not None else find("kubernetes", "kubectl")
+    home = built() if not hidden("kubectl") else None
+    return home / "bin/kubectl" if home is not None else find("kubectl", "kubectl")
 
 
 class Stubs:
@@ -50,7 +51,7 @@ class Stubs:
         plain.mkdir(exist_ok=True)
         for name in ("bash", "dirname", "env", "sh"):
             if not (plain / name).exists():
-                (plain / name).symlink_to(find("shell", name))
+                (plain / name).symlink_to(shutil.which(name) or name)
         return plain
 
     @property
@@ -63,6 +64,7 @@ def stubs(tmp_path: Path) -> Stubs:
     return Stubs(tmp_path)
 
 
+@pytest.mark.needs("helm")
 def test_they_are_what_the_chart_renders() -> None:
     done = subprocess.run([K8S / "render.sh"], env=os.environ | {"HELM": str(helm())}, capture_output=True, text=True, check=True)
     assert MANIFESTS.read_text(encoding="utf-8") == done.stdout, "run: make manifests"
@@ -75,6 +77,7 @@ def test_they_say_nothing_of_helm_and_hold_no_secret() -> None:
     assert not [one for one in OBJECTS if "annotations" in one["metadata"]], "hooks are Helm's"
 
 
+@pytest.mark.needs("kubectl")
 def test_kustomize_takes_them_and_changes_namespace_and_image(tmp_path: Path) -> None:
     plain = subprocess.run([_kubectl(), "kustomize", K8S], capture_output=True, text=True, check=True)
     assert len(list(yaml.safe_load_all(plain.stdout))) == len(OBJECTS) + 1  # and the namespace

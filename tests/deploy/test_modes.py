@@ -12,6 +12,8 @@ from tests.deploy.release import Release, known_as
 from tests.deploy.render import NEWEST, merged
 from tests.deploy.schemas import complaints
 
+pytestmark = pytest.mark.needs("helm")
+
 BROKERS: dict[str, Any] = {
     "external": {"mode": "external", "external": {"existingSecret": "broker"}},
     "operator": {"mode": "operator"},

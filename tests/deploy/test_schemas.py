@@ -74,6 +74,7 @@ def test_what_nobody_knows_is_no_pass() -> None:
     assert list(complaints({"apiVersion": "policy/v1beta1", "kind": "PodDisruptionBudget", "metadata": {"name": "a"}}, NEWEST))
 
 
+@pytest.mark.needs("helm")
 @pytest.mark.parametrize("version", [VERSIONS[0], VERSIONS[-1]])
 def test_it_is_what_kubernetes_validate_says(version: str) -> None:
     """Its own entry reads 2 MB for every object; ours reads the same files once a version."""

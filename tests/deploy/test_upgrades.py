@@ -13,6 +13,8 @@ from tests.deploy.checks.shape import identities_are_unique, names_can_be_used, 
 from tests.deploy.release import Release, known_as
 from tests.deploy.render import CHART, Object, combinations, render
 
+pytestmark = pytest.mark.needs("helm")
+
 # Of a StatefulSet's specification these may be changed; the API server refuses a change of anything else in it.
 CHANGEABLE = {"replicas", "ordinals", "template", "updateStrategy", "persistentVolumeClaimRetentionPolicy", "minReadySeconds"}
 CHANGEABLE |= {"revisionHistoryLimit"}

@@ -50,12 +50,14 @@ def _at(path: tuple[str, ...], value: Any) -> dict[str, Any]:
 CLOSED = [path for path in objects(VALUES) if not _free(path)]
 
 
+@pytest.mark.needs("helm")
 @pytest.mark.parametrize("path", CLOSED, ids=lambda path: ".".join(path) or "all")
 def test_a_typo_is_refused(path: tuple[str, ...]) -> None:
     said = refused(_at((*path, "typo"), 1))
     assert "typo" in said, f"{'.'.join(path)}: a typo in it is passed over"
 
 
+@pytest.mark.needs("helm")
 @pytest.mark.parametrize("name", ["registration", "another"])
 def test_a_typo_in_a_consumer_is_refused(name: str) -> None:
     """In one that there is by default, and in one that is new; and below it."""
@@ -100,11 +102,13 @@ def test_a_wrong_type_is_refused(path: tuple[str, ...]) -> None:
     assert list(Draft7Validator(SCHEMA).iter_errors(wrong)), f"{'.'.join(path)} may be anything"
 
 
+@pytest.mark.needs("helm")
 @pytest.mark.parametrize("path", combinations(), ids=lambda path: path.name)
 def test_the_combinations_are_valid(path: Path) -> None:
     assert refused(path) == ""
 
 
+@pytest.mark.needs("helm")
 def test_a_parent_chart_may_share_values() -> None:
     assert refused({"global": {"imageRegistry": "registry.example"}}) == ""
 

@@ -81,9 +81,7 @@ def test_each_program_starts_restricted_and_ends_at_sigterm_as_the_first_process
     container, port = program
     container.until_answer(port, "/livez")
     assert "headrace_event_loop_lag_seconds_count" in container.until_answer(port, "/metrics")
-    began = time.monotonic()
-    assert container.stop() == 0, container.logs()
-    assert time.monotonic() - began < 10.0, "nothing was under way, so nothing is to be waited for"
+    assert container.stop() == 0, container.logs()  # 137 where it had to be killed
 
 
 def test_a_drain_finishes_the_request_that_is_under_way(image: str) -> None:

@@ -265,6 +265,6 @@ async def test_the_command_line_shows_its_key(tmp_path: Path) -> None:
         for bad in ("two words", "\u00fc"):
             note.write_text(bad)
             code, _, err = await cli("status", "x", *url, "--api-key-file", str(note))
-            assert (code, "no API key" in err, bad in err) == (2, True, False)
+            assert (code, "not an API key" in err, bad in err) == (2, True, False)
         code, _, err = await cli("status", "x", *url, "--api-key-file", str(tmp_path / "none"))
         assert (code, "No such file" in err) == (2, True)

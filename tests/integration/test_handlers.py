@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import aiosmtplib
 import pytest
@@ -109,7 +110,7 @@ def _engine(url: str) -> Iterator[Engine]:
         yield from open_engine()
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.needs("postgres"))])
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path}/new/points.db"
@@ -128,6 +129,15 @@ def test_points_are_credited_once(engine: Engine) -> None:
     with engine.connect() as connection:
         rows = connection.execute(select(Points.points).where(Points.idempotency_key == ctx.idempotency_key)).all()
     assert rows == [(100,)]
+
+
+def test_a_postgres_that_vanishes_is_noticed_soon_unless_the_url_says_otherwise(postgres_server: Postgres) -> None:
+    with _engine(f"{postgres_server.url}?keepalives_idle=7&application_name=me") as engine, engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        given = driver.info.get_parameters()
+    assert given["keepalives_idle"] == "7"
+    assert given["application_name"] == "me"
+    assert (given["tcp_user_timeout"], given["keepalives_interval"]) == ("25000", "5")
 
 
 async def test_a_settlement_is_stored_once(engine: Engine) -> None:

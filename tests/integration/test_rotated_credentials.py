@@ -120,7 +120,7 @@ async def test_a_wrong_password_at_start_is_told_and_mended_without_a_restart(
         await reason(url, 200)
     for shown in (said, out, log.read_text()):
         assert not [word for word in (*_QUOTED, *_QUOTED.values()) if word in shown]
-    assert log.read_text().count("refuses the user or the password") == 1, "once, not once an attempt"
+    assert log.read_text().count("refuses the user or the password") == 2, "by the link and by readiness, not by each attempt"
 
 
 async def test_a_missing_file_ends_the_start_with_its_name(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_postgresql_takes_a_changed_password_with_the_next_connection(postgres_s
 
 def test_a_database_file_that_is_wrong_at_start_is_named(tmp_path: Path) -> None:
     (tmp_path / "url").write_text("s3cret")
-    with pytest.raises(SettingsError, match="no URL of SQLAlchemy") as raised, engine(tmp_path / "url"):
+    with pytest.raises(SettingsError, match="not a URL of SQLAlchemy") as raised, engine(tmp_path / "url"):
         pass
     assert str(raised.value).startswith("HEADRACE_DATABASE_FILE=")
     assert "s3cret" not in str(raised.value)

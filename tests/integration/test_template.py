@@ -75,5 +75,5 @@ async def test_two_new_files_are_enough(tmp_path: Path) -> None:
         stdout=asyncio.subprocess.PIPE,
     )
     out, _ = await asyncio.wait_for(process.communicate(), 60)
-    assert process.returncode == 0
+    assert process.returncode == 0, out.decode()
     assert json.loads(out.decode().splitlines()[-1]) == {"said": "Hello Ada"}

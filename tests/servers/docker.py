@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from tests.servers import find, missing
+from tests.servers import find, hidden, missing
 from tests.servers.kubernetes import SCRIPT
 
 _ROOT = Path(__file__).parents[2]
@@ -21,6 +21,8 @@ _ENVIRONMENT = os.environ | {"DOCKER_BUILDKIT": "1"}  # which older clients have
 @cache
 def engine() -> Path:
     """The client of an engine that answers. Skips the test, or fails it where `docker` is required, when there is none."""
+    if hidden("docker"):
+        missing("docker", "hidden")
     # A distribution's client is of one release with its engine; another one on PATH may lack what BuildKit needs.
     client = Path(shutil.which("/usr/bin/docker") or find("docker", "docker"))
     if not _answers(client) and SCRIPT.exists():

@@ -1,4 +1,7 @@
-"""Helm: that on PATH, else the one that this machine's cluster tool has built. And Helm 3, for what must be the same with both."""
+"""Helm: that on PATH, else the one that this machine's cluster tool has built. And Helm 3, for what must be the same with both.
+
+And checkov, whose policies are for what is rendered.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-from tests.servers import find, missing
+from tests.servers import find, hidden, looked_for, missing
 from tests.servers.kubernetes import built
 
 _MADE = Path(__file__).parents[2] / ".venv"
@@ -19,17 +22,39 @@ _OWN = {f"HELM_{kind}_HOME": "/nonexistent" for kind in ("CACHE", "CONFIG", "DAT
 @cache
 def helm() -> Path:
     """Where Helm is. Skips the test, or fails it where HEADRACE_TEST_REQUIRE names helm, when it is nowhere."""
+    return helm_looked_for() or find("helm", "helm")
+
+
+def helm_looked_for() -> Path | None:
+    """The same, without skipping."""
     home = built()
-    if shutil.which("helm") is None and home is not None and (home / "bin/helm").exists():
-        return home / "bin/helm"
-    return find("helm", "helm")
+    of_cluster = home / "bin/helm" if home is not None and not hidden("helm") else None
+    return looked_for("helm", "helm") or (of_cluster if of_cluster is not None and of_cluster.exists() else None)
 
 
 def helms3() -> list[Path]:
     """Every Helm 3 of HEADRACE_HELM3, with colons between, else of `make chart-tools`, else `helm3` on PATH."""
+    return helms3_looked_for() or missing("helm3", "`make chart-tools` compiles it, with Go")
+
+
+def helms3_looked_for() -> list[Path]:
+    """The same, without skipping."""
+    if hidden("helm3"):
+        return []
     given = [Path(one) for one in os.environ.get("HEADRACE_HELM3", "").split(":") if one]
     on_path = [Path(one) for one in [shutil.which("helm3")] if one]
-    return given or sorted(_MADE.glob("helm-v3.*/helm")) or on_path or missing("helm3", "`make chart-tools` compiles it, with Go")
+    return given or sorted(_MADE.glob("helm-v3.*/helm")) or on_path
+
+
+def checkov() -> Path:
+    """It has a hundred dependencies of its own, so it lives in an environment of its own: `make chart-tools`."""
+    return checkov_looked_for() or missing("checkov", "`make chart-tools` installs it")
+
+
+def checkov_looked_for() -> Path | None:
+    """The same, without skipping."""
+    given = Path(os.environ.get("HEADRACE_CHECKOV") or shutil.which("checkov") or _MADE / "checkov/bin/checkov")
+    return given if given.exists() and not hidden("checkov") else None
 
 
 def run(program: Path, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:

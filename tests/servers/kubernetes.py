@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from tests.servers import find, missing
+from tests.servers import find, hidden, missing
 
 SCRIPT = Path(os.environ.get("HEADRACE_CLUSTER") or Path(__file__).parents[2] / "../shared/cluster/cluster")
 
@@ -127,6 +127,8 @@ def cluster() -> Iterator[Cluster]:
 @contextlib.contextmanager
 def running() -> Iterator[Cluster]:
     """Started, and stopped again, unless it was there."""
+    if hidden("kubernetes"):
+        missing("kubernetes", "hidden")
     given, home = os.environ.get("KUBECONFIG"), built()
     if given:
         yield Cluster(given, SCRIPT if home is not None and Path(given).is_relative_to(home) else None)
@@ -160,7 +162,7 @@ def _text(path: Path) -> str:
 
 def built() -> Path | None:
     """Where the built cluster is, as its script says, or None."""
-    if not SCRIPT.exists():
+    if hidden("kubernetes") or not SCRIPT.exists():
         return None
     default = re.search(r"HEADRACE_CLUSTER_HOME:-([^}]+)", SCRIPT.read_text(encoding="utf-8"))
     home = Path(os.environ.get("HEADRACE_CLUSTER_HOME") or (default.group(1) if default else ""))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,14 +28,19 @@ class Postgres:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        """Start, on the data that is there; on new data the first time."""
+        if not self._data.exists():
+            self._make()
+        command = [*_as_user(), self._server, "-D", self._data, "-p", str(self.port), "-h", "127.0.0.1", "-k", ""]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def _make(self) -> None:
         self._data.mkdir()
         if os.geteuid() == 0:
             shutil.chown(self._data, "postgres", "postgres")
         subprocess.run(
             [*_as_user(), self._initdb, "-D", self._data, "-U", "postgres", "-A", "trust"], check=True, capture_output=True
         )
-        command = [*_as_user(), self._server, "-D", self._data, "-p", str(self.port), "-h", "127.0.0.1", "-k", ""]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def sql(self, command: str) -> None:
         """As the superuser, outside of a transaction."""
@@ -52,9 +59,19 @@ class Postgres:
         rules.write_text(f"host all {role} 127.0.0.1/32 scram-sha-256\n" + rules.read_text())
         self.sql("SELECT pg_reload_conf()")
 
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def kill(self) -> None:
+        """SIGKILL; its own children see that it is gone."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(20)
+
     def stop(self) -> None:
         if self._process is not None:
-            self._process.terminate()
+            self._process.send_signal(signal.SIGINT)  # fast: SIGTERM would wait for every client to leave by itself
             self._process.wait(20)
 
 
@@ -63,11 +80,11 @@ def _as_user() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    folder = tmp_path_factory.mktemp("postgres")
-    for parent in (folder, *folder.parents[:2]):
-        parent.chmod(0o755)  # pytest keeps its folders to the owner; the server runs as another user
-    server = Postgres(folder)
-    server.start()
-    yield server
-    server.stop()
+def postgres_server() -> Iterator[Postgres]:
+    # pytest keeps its folders to their owner; the server runs as another user.
+    with tempfile.TemporaryDirectory(prefix="headrace-postgres-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        server = Postgres(Path(folder))
+        server.start()
+        yield server
+        server.stop()

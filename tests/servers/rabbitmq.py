@@ -19,17 +19,26 @@ class RabbitMQServer:
     """One node, with its own Erlang name server, in `folder`. feature_flags: which are on, with commas; None is all.
 
     management: with the management plugin, at `management_url`. address: where it listens; `guest` may log in there too.
+    name_server: the port of an Erlang name server that it shares with other nodes; None is one of its own. more: lines of
+    configuration.
     """
 
     def __init__(
-        self, folder: Path, feature_flags: str | None = None, *, management: bool = False, address: str = "127.0.0.1"
+        self,
+        folder: Path,
+        feature_flags: str | None = None,
+        *,
+        management: bool = False,
+        address: str = "127.0.0.1",
+        name_server: int | None = None,
+        more: str = "",
     ) -> None:
         self._folder = folder
         self._server = find("rabbitmq", "rabbitmq-server")
         self._ctl = self._server.with_name("rabbitmqctl")
         self.port = free_port()
         self.url = f"amqp://guest:guest@{address}:{self.port}/"
-        name = f"headrace-{uuid.uuid4().hex[:8]}@localhost"
+        self.name = f"headrace-{uuid.uuid4().hex[:8]}@localhost"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "enabled_plugins").write_text("[rabbitmq_management]." if management else "[].")
         configuration = f"listeners.tcp.default = {address}:{self.port}\nloopback_users = none\n"
@@ -38,12 +47,12 @@ class RabbitMQServer:
             port = free_port()
             self.management_url = f"http://guest:guest@127.0.0.1:{port}"
             configuration += f"management.tcp.port = {port}\nmanagement.tcp.ip = 127.0.0.1\n"
-        (folder / "rabbitmq.conf").write_text(configuration)
+        (folder / "rabbitmq.conf").write_text(configuration + more)
         self._environment = os.environ | {
             "HOME": str(folder),
-            "RABBITMQ_NODENAME": name,
+            "RABBITMQ_NODENAME": self.name,
             "RABBITMQ_DIST_PORT": str(free_port()),
-            "ERL_EPMD_PORT": str(free_port()),
+            "ERL_EPMD_PORT": str(name_server or free_port()),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
             "RABBITMQ_LOG_BASE": str(folder / "log"),
@@ -78,7 +87,11 @@ class RabbitMQServer:
     def end(self) -> None:
         """The node, and its name server."""
         self.kill()
-        subprocess.run(["/usr/bin/epmd", "-port", self._environment["ERL_EPMD_PORT"], "-kill"], capture_output=True, check=False)
+        command = ["/usr/bin/epmd", "-port", self._environment["ERL_EPMD_PORT"], "-kill"]
+        for _ in range(50):  # it stays for as long as it takes the node for alive
+            if "living nodes" not in subprocess.run(command, capture_output=True, text=True, check=False).stdout:
+                return
+            time.sleep(0.1)
 
     def ctl(self, *arguments: str) -> str:
         """rabbitmqctl."""
@@ -91,12 +104,20 @@ class RabbitMQServer:
                 time.sleep(1.0)  # the node has not told its name yet
         raise RuntimeError(f"rabbitmqctl {arguments}: {done.stderr}")
 
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def vhost(self) -> str:
         """The URL of a new virtual host, so that tests do not meet."""
         name = uuid.uuid4().hex
         self.ctl("eval", f'rabbit_vhost:add(<<"{name}">>, <<"test">>), rabbit_auth_backend_internal:set_permissions('
                  f'<<"guest">>, <<"{name}">>, <<".*">>, <<".*">>, <<".*">>, <<"test">>).')  # fmt: skip  # one rabbitmqctl, not two
         return f"{self.url}{name}"
+
+    def permit(self, url: str, *, configure: str = ".*", write: str = ".*", read: str = ".*") -> None:
+        """What the user of every test may do in the virtual host of `url`."""
+        self.ctl("set_permissions", "-p", url.rpartition("/")[2], "guest", configure, write, read)
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.poll() is None:

@@ -17,8 +17,10 @@ from autoscaler.model import Alert, Figure, Policy
 from autoscaler.ports import Actuator, Replica, Sighting, Workload
 from autoscaler.recorder import Recorder
 from autoscaler.watchers import Watchers
+from jobs.clock import BootTime
 from jobs.errors import ActuatorError, SignalError, StoreUnavailable
 from jobs.journal import ScalingRecord
+from telemetry.supervisor import Supervisor
 
 INTERVAL = 2.0
 # A round is due within an interval and its quarter, after a look that is up to a tenth late.
@@ -33,6 +35,9 @@ class LoopClock:
 
     def steady(self) -> float:
         return asyncio.get_running_loop().time()
+
+    def boot(self) -> BootTime:
+        return BootTime("virtual", self.steady())
 
 
 class Seer:
@@ -188,6 +193,7 @@ class Controlled:
     lead: Lead = field(default_factory=Lead)
     notes: Notes = field(default_factory=Notes)
     ear: Ear = field(default_factory=Ear)
+    supervisor: Supervisor = field(default_factory=Supervisor)
 
     @property
     def seer(self) -> Seer:
@@ -201,8 +207,9 @@ class Controlled:
         """From here on it controls."""
         clock = LoopClock()
         actuator: Actuator = DryRun(self.plant) if self.dry_run else self.plant
-        watchers = Watchers(self.signals, [queue for of in self.workloads.values() for queue in of], clock, INTERVAL)
-        recorder, alerts = Recorder(self.notes), Alerts([self.ear], clock)
+        queues, owner = [queue for of in self.workloads.values() for queue in of], self.supervisor
+        watchers = Watchers(self.signals, queues, clock, INTERVAL, owner)
+        recorder, alerts = Recorder(self.notes, owner), Alerts([self.ear], clock, owner)
         shapes = {"min_replicas": 1, "max_replicas": 100, "down_window": 30.0, "down_cooldown": 5.0, "drain_target": 10.0}
         policy = Policy(**{**shapes, "concurrency": 10, "service_seconds": 0.1, "utilisation": 0.8, **self.policy})
 
@@ -211,16 +218,14 @@ class Controlled:
             rest = (watchers, actuator, recorder, alerts, lambda replicas: [r.name for r in replicas], clock)
             return WorkloadController(name, policies, *rest, dry_run=self.dry_run, trace_url="")
 
-        controller = Controller([workload(*item) for item in self.workloads.items()], watchers, self.lead, clock, INTERVAL)
+        controller = Controller([workload(*item) for item in self.workloads.items()], watchers, self.lead, clock, INTERVAL, owner)
         await recorder.open()
         await watchers.open()
-        task = asyncio.create_task(controller.run())
+        await controller.open()
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            for part in (watchers, recorder, alerts):
+            for part in (controller, watchers, recorder, alerts):
                 await part.close()
 
 

@@ -14,7 +14,7 @@ from autoscaler.ports import Replica, Sighting
 from autoscaler.signals.consumers import ConsumersSignal
 from jobs.clock import ManualClock
 from jobs.errors import SignalError
-from jobs.figures import QueueFigures, to_plain
+from jobs.figures import QueueFigures, from_plain, to_plain
 from tests.servers.http import serving
 
 # Long enough for a busy machine; only tests whose replica never answers wait for it.
@@ -29,6 +29,8 @@ class Consumer:
         self.tells: Any = to_plain({"email": QueueFigures(**figures)})
         self.status = 200
         self.ready = True
+        self.leaving = False
+        self.ordinal = -1
         self.url = ""
         self.asked: list[str] = []
 
@@ -51,10 +53,12 @@ class Fleet:
         self.consumers: list[Consumer] = []
         self.known = True
         self.clock = ManualClock()
-        self.signal = ConsumersSignal(self._replicas, self.clock, signal_timeout)
+        self.signal = ConsumersSignal(self._replicas, self.clock, signal_timeout, {"email": 25.0})
 
     def _replicas(self, queue: str) -> list[Replica] | None:
-        return [Replica(c.name, c.ready, f"{c.url}/metrics" if c.url else "") for c in self.consumers] if self.known else None
+        if not self.known:
+            return None
+        return [Replica(c.name, c.ready, f"{c.url}/metrics" if c.url else "", c.leaving, c.ordinal) for c in self.consumers]
 
     async def look(self) -> Sighting:
         self.clock.advance(2.0)
@@ -112,7 +116,9 @@ async def test_a_ready_replica_that_does_not_answer_makes_what_is_held_unknown_b
         assert "in_flight" not in values
         assert "unacked" not in values
         mute.ready = False
-        assert (await seen.values())["unacked"] == 1, "one that is not ready has taken nothing"
+        assert "unacked" not in await seen.values(), "its event loop may be blocked by a handler"
+        mute.url = "http://127.0.0.1:1"  # nobody listens
+        assert (await seen.values())["unacked"] == 1, "one that has not begun has taken nothing"
 
 
 async def test_when_none_answers_nothing_is_seen() -> None:
@@ -128,7 +134,7 @@ async def test_when_none_answers_nothing_is_seen() -> None:
 
 async def test_no_replicas_are_no_jobs_in_flight_but_an_unknown_workload_is_unknown() -> None:
     async with fleet() as seen:
-        assert await seen.values() == {"completed": 0, "busy_seconds": 0, "in_flight": 0, "unacked": 0}
+        assert await seen.values() == {"completed": 0, "busy_seconds": 0, "in_flight": 0, "unacked": 0, "takeable": 0}
         seen.known = False
         assert await seen.signal.look(["email"]) == {}
 
@@ -230,3 +236,74 @@ async def test_a_replica_that_does_not_serve_the_queue_leaves_it_unknown() -> No
     one.tells = {"other": {"settled": 9}}
     async with fleet(one) as seen:
         assert "unacked" not in await seen.values()
+
+
+async def test_those_may_go_whose_runs_end_within_the_drain() -> None:
+    idle, short, long = Consumer("idle", lasts=0.0), Consumer("short", held=1, lasts=24.0), Consumer("long", held=1, lasts=26.0)
+    starting = Consumer("starting")
+    starting.url, starting.ready = "", False
+    async with fleet(long, short, starting, idle) as seen:
+        assert (await seen.values())["takeable"] == 3
+        replicas = seen._replicas("email") or []
+        assert seen.signal.idlest(replicas) == ["starting", "idle", "short", "long"]
+        long.ready = False
+        assert (await seen.values())["takeable"] == 0, "Kubernetes would take this one first"
+        long.ready = True
+        short.now(held=1)
+        assert "takeable" not in await seen.values(), "an older version does not tell"
+
+
+async def test_one_that_fell_silent_is_not_taken() -> None:
+    one, two = Consumer("one", lasts=0.0), Consumer("two", lasts=0.0)
+    async with fleet(one, two, timeout=0.5) as seen:
+        assert (await seen.values())["takeable"] == 2
+        one.tells = None
+        assert (await seen.values())["takeable"] == 1
+        one.ready = False
+        assert (await seen.values())["takeable"] == 0
+        assert seen.signal.idlest(seen._replicas("email") or []) == ["two", "one"]
+
+
+async def test_consumers_are_paused_when_none_takes_anything() -> None:
+    one, two = Consumer("one", paused=True), Consumer("two", paused=False)
+    async with fleet(one, two) as seen:
+        assert (await seen.values())["paused"] == 0
+        two.now(paused=True)
+        assert (await seen.values())["paused"] == 2
+        one.ready = False
+        assert (await seen.values())["paused"] == 2
+        two.now()
+        assert "paused" not in await seen.values(), "an older version does not tell"
+
+
+async def test_one_that_is_leaving_is_none_that_could_go() -> None:
+    busy, leaving = Consumer("busy", held=1, lasts=7000.0), Consumer("leaving", lasts=0.0)
+    leaving.leaving, leaving.ready = True, False
+    async with fleet(busy, leaving) as seen:
+        assert (await seen.values())["takeable"] == 0
+        leaving.url = "http://127.0.0.1:1"
+        assert (await seen.values())["takeable"] == 0
+
+
+async def test_of_a_statefulset_the_last_ones_go() -> None:
+    consumers = [Consumer(f"store-{n}", lasts=7000.0 if n == 2 else 0.0, held=int(n == 2)) for n in range(5)]
+    for n, consumer in enumerate(consumers):
+        consumer.ordinal = n
+    async with fleet(*consumers) as seen:
+        assert (await seen.values())["takeable"] == 2, "store-4 and store-3"
+        consumers[4].now(lasts=7000.0, held=1)
+        assert (await seen.values())["takeable"] == 0
+
+
+async def test_one_that_merely_drains_pauses_nobody() -> None:
+    leaving, starting = Consumer("leaving", paused=True), Consumer("starting")
+    leaving.leaving, leaving.ready, starting.ready, starting.url = True, False, False, ""
+    async with fleet(leaving, starting) as seen:
+        starting.url = ""
+        assert "paused" not in await seen.values()
+
+
+def test_figures_that_no_consumer_can_have_are_refused() -> None:
+    for value in (1e15, float("inf"), float("nan"), -1.0, True):
+        with pytest.raises(ValueError, match="figures of 'email'"):
+            from_plain({"email": {"busy_seconds": value}})

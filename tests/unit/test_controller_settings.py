@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from autoscaler.app import workloads_of
+from autoscaler.app import ControllerApp, workloads_of
 from autoscaler.model import Policy
 from autoscaler.schedule import Floor
 from autoscaler.settings import ControllerSettings, WorkloadSettings, policy_of
@@ -82,3 +82,18 @@ def test_workloads_that_cannot_be_name_themselves(workloads: list[tuple[str, lis
 
 def test_no_workloads_are_one_with_every_queue() -> None:
     assert [(w.name, w.queues) for w in workloads_of(ControllerSettings(), CATALOGUE).values()] == [("consumer", ("one", "two"))]
+
+
+@pytest.mark.parametrize(
+    ("interval", "policy", "said"),
+    [
+        (8.0, {}, "HEADRACE_INTERVAL=8: consumer takes figures that are older than freshness=15 s for unknown; give 7.5 at most"),
+        (7.0, {"down_window": 6.5}, "HEADRACE_INTERVAL=7: within down_window=6.5 s consumer would be looked at once"),
+    ],
+)
+def test_an_interval_that_its_policies_cannot_live_with(interval: float, policy: dict[str, Any], said: str) -> None:
+    workload = WorkloadSettings(name="consumer", queues=("one", "two"), policy=policy)
+    with pytest.raises(SettingsError) as refused:
+        ControllerApp(ControllerSettings(interval=interval, workloads=(workload,)), CATALOGUE)
+    assert str(refused.value).startswith(said)
+    ControllerApp(ControllerSettings(interval=6.0, workloads=(workload,)), CATALOGUE)

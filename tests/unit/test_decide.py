@@ -11,6 +11,7 @@ import pytest
 from autoscaler.decide import decide
 from autoscaler.model import UNKNOWN, Alert, AlertKind, Decision, Figure, Observation, Pause, Policy, Reason
 from autoscaler.schedule import Floor
+from autoscaler.starting import Starting
 from autoscaler.state import NEVER, Guard, State, fresh, restored, saved
 from autoscaler.window import Rate, Service, Startup
 from jobs.errors import SettingsError
@@ -43,6 +44,8 @@ FIGURES = (
     "busy_seconds",
     "wait_mean",
     "handler_mean",
+    "takeable",
+    "paused",
 )
 
 
@@ -94,8 +97,8 @@ def test_slack_is_no_backlog() -> None:
 
 
 def test_jobs_in_handlers_do_not_wait_and_those_taken_ahead_do() -> None:
-    assert decided(seen(2, 0, unacked=800, in_flight=800)) == (1, Reason.SURPLUS)
-    assert decided(seen(2, 0, unacked=802, in_flight=2)) == (10, Reason.BACKLOG)
+    assert decided(seen(2, 0, unacked=20, in_flight=20)) == (1, Reason.SURPLUS)
+    assert decided(seen(2, 0, unacked=792, in_flight=2)) == (10, Reason.BACKLOG)
     assert decided(seen(2, 0, unacked=802, in_flight=UNKNOWN)) == (10, Reason.BACKLOG)  # two replicas hold two jobs
 
 
@@ -220,6 +223,8 @@ KEPT = State(
     down_at=NOW - 3,
     idle_since=NOW - 40,
     saturated_until=NOW + 50,
+    saturated_at=3,
+    saturations=2,
 )
 
 
@@ -234,7 +239,16 @@ def test_a_state_comes_back_by_another_clock() -> None:
         down_at=77 - 5,
         idle_since=77 - 42,
         saturated_until=77 + 48,
+        saturated_at=3,
+        saturations=2,
     )
+
+
+def test_a_state_of_a_release_that_did_not_say_what_to_step_back_to() -> None:
+    kept = {name: value for name, value in saved(KEPT, NOW).items() if not name.startswith("saturat")}
+    state = restored(kept | {"saturated_for": 50.0}, NOW, 0.0)
+    known = state._replace(settled_at=NEVER, arrivals=Rate(0, NOW, 0, 0, known=True))
+    assert decided(seen(20, 8000), known) == (50, Reason.AT_MAX)
 
 
 def test_idleness_is_not_carried_over_a_long_absence() -> None:
@@ -431,7 +445,7 @@ def test_a_throughput_that_nobody_knows_is_not_nothing(completed: Any) -> None:
     assert growth(0.0, published=0, completed=completed)[0].reason is not Reason.NO_PROGRESS
 
 
-JUDGED = Guard(ready=10, throughput=100, grown_at=NOW - 30, grown=11.0 * 14, looks=14)  # some 11 were ready, 100 are now
+JUDGED = Guard(ready=10, throughput=100, grown_at=NOW - 30, grown=13.0 * 14, looks=14)  # some 13 were ready, 100 are now
 
 
 def test_replicas_that_came_just_now_have_had_no_time() -> None:
@@ -448,12 +462,82 @@ def test_jobs_longer_than_the_guard_get_their_time() -> None:
     assert decide(POLICY, state, seen(20, 5000), NOW)[1].saturated_until == NOW + 120
 
 
-SATURATED = knowing(saturated_until=NOW + 1)
+SATURATED = knowing(saturated_until=NOW + 1, saturated_at=2, saturations=1)
 
 
 def test_it_is_tried_again() -> None:
+    """A step at a time, each judged; and after a pause that doubles each time it is found again."""
     assert decided(seen(2, 800), SATURATED) == (2, Reason.NO_PROGRESS)
-    assert decided(seen(2, 800), SATURATED._replace(saturated_until=NOW)) == (10, Reason.BACKLOG)
+    again = SATURATED._replace(saturated_until=NOW)
+    assert decided(seen(2, 800), again) == (3, Reason.BACKLOG)
+    assert decided(seen(3, 800), again._replace(guard=Guard(2, 10.0))) == (3, Reason.NO_PROGRESS)
+    assert decided(seen(2, 800), again._replace(saturations=0)) == (10, Reason.BACKLOG)
+    for times, pause in ((0, 120.0), (1, 240.0), (9, 120.0 * 16)):
+        judged = knowing(guard=JUDGED, completions=Rate(0, NOW, 100, 0, known=True), saturations=times)
+        assert decide(POLICY, judged, seen(20, 5000), NOW)[1].saturated_until == NOW + pause
+
+
+def after(state: State, asked: int, throughput: float, seconds: int = 32) -> tuple[Decision, State]:
+    """So many seconds later, in which all was asked for and ready and did so many jobs/s, and 8,000 waited."""
+    began = state.completions.at
+    for second in range(1, seconds):
+        rate = Rate(0.0, began + second, throughput, 0.0, known=True)
+        now = began + second
+        state = state._replace(completions=rate, arrivals=Rate(0.0, now, 60.0, 0.0, known=True))
+        decision, state = decide(POLICY, state, seen(asked, 8000, now=now, completed=UNKNOWN), now)
+        if decision.replicas != asked:
+            break
+    return decision, state
+
+
+THOUGHT = knowing(60)._replace(
+    saturated_until=NOW + 1000, saturated_at=5, saturations=1, completions=Rate(0, NOW, 60, 0, known=True)
+)
+
+
+def test_it_steps_back_by_halves_as_long_as_that_costs_nothing() -> None:
+    decision, state = after(THOUGHT, 40, 60.0)
+    assert (decision.replicas, decision.reason) == (20, Reason.NO_PROGRESS)
+    decision, state = after(state, 20, 60.0, 25)
+    assert decision.replicas == 20
+    decision, state = after(state, 20, 60.0)
+    assert decision.replicas == 10
+    decision, state = after(state, 10, 30.0)
+    assert (decision.replicas, decision.reason) == (20, Reason.BACKLOG), "one step too far"
+    for _ in range(5):
+        decision, state = after(state, 20, 60.0)
+        assert (decision.replicas, decision.reason) == (20, Reason.NO_PROGRESS)
+
+
+def test_where_the_first_step_back_costs_throughput_the_verdict_was_wrong() -> None:
+    """Jobs have become longer: fewer end a second, whatever the replicas."""
+    decision, state = after(THOUGHT, 40, 60.0)
+    decision, state = after(state, 20, 30.0)
+    assert (decision.replicas, decision.reason) == (50, Reason.AT_MAX)
+    decision, state = after(state, 50, 60.0, 200)
+    assert decision.reason is Reason.AT_MAX, "and none is given again"
+    _, state = decide(POLICY, state, seen(50, 0, now=state.completions.at), state.completions.at)
+    assert not state.immune
+
+
+def test_growth_that_never_came_is_not_waited_for_to_be_judged() -> None:
+    """A patch that was refused: as long as its guard stood, no other step would be tried."""
+    state = knowing(60, saturations=1, completions=Rate(0, NOW, 60, 0, known=True))
+    _, state = after(state, 10, 60.0, 2)
+    assert state.guard is not None
+    decision, state = after(state, 10, 60.0, 60)
+    assert decision.replicas == 12
+
+
+def test_it_takes_nothing_away_for_want_of_progress_where_it_would_not_otherwise() -> None:
+    assert decided(seen(20, 8000), THOUGHT._replace(settled_at=NOW + 1)) == (20, Reason.NO_PROGRESS)
+    assert decided(seen(20, 8000, unacked=UNKNOWN), THOUGHT) == (20, Reason.NO_PROGRESS)
+    assert decided(seen(20, 8000), THOUGHT._replace(arrivals=Rate())) == (20, Reason.NO_PROGRESS)
+    assert decided(seen(20, 8000), THOUGHT._replace(down_at=NOW - 1)) == (20, Reason.NO_PROGRESS)
+
+
+def test_what_would_be_broken_off_is_not_stepped_back_from() -> None:
+    assert decided(seen(20, 8000, takeable=4), SATURATED) == (16, Reason.NO_PROGRESS)
 
 
 def test_the_hold_ends_when_work_runs_out() -> None:
@@ -594,6 +678,87 @@ def test_what_the_words_say_of_the_unknown_and_of_the_size_of_numbers(
     assert words in decide(policy, state, observation, NOW)[0].text
 
 
+# Long jobs.
+
+HOURS = replace(POLICY, service_seconds=3600)
+
+
+def test_a_job_that_is_longer_than_the_horizon_gets_a_slot_of_its_own() -> None:
+    assert decided(seen(1, 7, unacked=1, in_flight=1), policy=HOURS) == (8, Reason.BACKLOG)
+    assert decided(seen(8, 1, unacked=8, in_flight=8), policy=HOURS) == (9, Reason.BACKLOG), "whatever the tolerance"
+    four = replace(HOURS, concurrency=4)
+    assert decided(seen(1, 4, unacked=4, in_flight=4), policy=four) == (2, Reason.BACKLOG)
+
+
+def test_no_more_replicas_are_asked_for_than_jobs_could_fill() -> None:
+    held = seen(2, 0, unacked=8, in_flight=4)  # four wait in a busy replica
+    assert decided(held, policy=replace(HOURS, concurrency=4)) == (2, Reason.STEADY)
+
+
+def test_what_runs_longer_than_the_drain_is_not_taken_away() -> None:
+    """Where consumers do not tell: of jobs that are known to be long, each may be alone in its replica."""
+    assert decided(seen(8, 0, unacked=2, in_flight=2), policy=HOURS) == (4, Reason.SURPLUS)
+    assert decided(seen(4, 0, unacked=2, in_flight=2), policy=HOURS) == (2, Reason.SURPLUS)
+    assert decided(seen(2, 0, unacked=2, in_flight=2), policy=replace(HOURS, concurrency=2)) == (2, Reason.BUSY)
+    assert decided(seen(8, 0, unacked=0, in_flight=UNKNOWN), policy=HOURS) == (8, Reason.BUSY)
+
+
+def test_consumers_tell_which_may_go() -> None:
+    assert decided(seen(8, 0, unacked=2, in_flight=2, takeable=1)) == (7, Reason.SURPLUS)
+    assert decided(seen(8, 0, unacked=2, in_flight=2, takeable=0)) == (8, Reason.BUSY)
+    assert decided(seen(8, 0, unacked=8, in_flight=8, takeable=8), policy=HOURS) == (8, Reason.STEADY)
+
+
+def test_one_waits_for_no_more_of_a_backlog_than_one_start_brings() -> None:
+    """18,000 wait while a replica starts for 90 s: who asks for as many as would be done 5 s after that asks for 360."""
+    slow = replace(POLICY, drain_target=5, startup_seconds=90, max_replicas=1000)
+    assert decided(seen(10, 7200), policy=slow) == (10, Reason.STEADY)
+    assert decided(seen(10, 14_400), policy=slow) == (20, Reason.BACKLOG)
+
+
+def test_where_the_broker_no_longer_tells_arrivals_are_what_ended_and_what_is_there() -> None:
+    """Else nothing would ever be taken away again."""
+    state = knowing(80)._replace(derived=False)
+    for second in range(60):
+        now = NOW + second
+        told = Figure(80.0 * min(second, 5), NOW + min(second, 5))  # the management API is away after 5 s
+        decision, state = decide(POLICY, state, seen(10, now=now, published=told, completed=10.0 * second), now)
+    assert decision.reason in (Reason.SURPLUS, Reason.COOLDOWN)
+    assert decision.arrival_rate == pytest.approx(10, rel=0.05)
+
+
+def test_more_than_the_maximum_by_hand_is_no_alert() -> None:
+    assert AlertKind.AT_MAX not in told(seen(60, 0), knowing(200))
+    assert AlertKind.AT_MAX in told(seen(60, 8000))
+
+
+# Replicas that do not start.
+
+
+def lived(asked: list[int], ready: list[int], policy: Policy = POLICY, backlog: float = 800) -> Decision:
+    """The last decision of a life of so many seconds, in which `asked` is as it was whatever is decided."""
+    state = knowing()
+    for second, (wanted, there) in enumerate(zip(asked, ready, strict=True)):
+        now = NOW + second
+        decision, state = decide(policy, state, seen(wanted, backlog, now=now, ready=there, completed=UNKNOWN), now)
+    return decision
+
+
+def test_what_does_not_start_is_told_and_no_more_is_asked_for() -> None:
+    early, late, told = (lived([4] * seconds, [0] * seconds) for seconds in (30, 40, 125))
+    assert early.replicas > 4
+    assert (late.replicas, late.reason) == (4, Reason.NOT_STARTING)
+    assert AlertKind.NOT_STARTING not in {alert.kind for alert in late.alerts}
+    alert = next(alert for alert in told.alerts if alert.kind is AlertKind.NOT_STARTING)
+    assert alert.text == "0 of 4 replicas are ready, and no other has become so for 124 s"
+
+
+def test_with_some_that_are_ready_it_is_a_step_more_than_those() -> None:
+    assert lived([8] * 40, [8] * 2 + [7] * 38).replicas == 9
+    assert lived([8] * 40, [8] * 38 + [7] * 2).replicas == 9, "at once, since one was lost"
+    assert lived([8] * 40, [7] * 2 + [8] * 38).replicas == 10
+
+
 # Every reason.
 
 SCENES: dict[Reason, tuple[Observation, State, Policy]] = {
@@ -614,6 +779,9 @@ SCENES: dict[Reason, tuple[Observation, State, Policy]] = {
     Reason.FALLBACK: (seen(2, ready_jobs=UNKNOWN), knowing(blind_since=NOW - 61), POLICY),
     Reason.NO_PROGRESS: (seen(2, 800), SATURATED, POLICY),
     Reason.PAUSED: (seen(2, 800, pause=Pause.ALL), knowing(), POLICY),
+    Reason.BUSY: (seen(20, takeable=0), knowing(), POLICY),
+    Reason.NOT_STARTING: (seen(2, 800, ready=1), knowing(starting=Starting(NOW - 31, False, 2, 1.0)), POLICY),
+    Reason.STORE_AWAY: (seen(2, 800, paused=2), knowing(), POLICY),
     Reason.SETTLING: (seen(20), knowing()._replace(settled_at=NOW + 1), POLICY),
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,8 +76,14 @@ def test_another_version_is_refused(version: str) -> None:
 def test_the_next_attempt_and_a_replay() -> None:
     envelope = Envelope(ID, "a.b", 1.0, attempt=3, deadline=9.0)
     assert envelope.next_attempt().attempt == 4
-    again = envelope.replayed()
+    again = envelope.replayed(envelope.replay + 1)
     assert (again.attempt, again.replay, again.deadline) == (1, 1, None)
+
+
+def test_a_replay_of_what_died_of_a_crash_may_kill_again() -> None:
+    killer = Envelope(ID, "a.b", 1.0, attempt=5, crashes=4)
+    assert [one.replayed(1, crashed=True).crashes for one in (killer, replace(killer, crashes=0))] == [4, 1]
+    assert killer.replayed(1).crashes == 0
 
 
 def test_a_trace_is_carried_and_a_malformed_one_is_not() -> None:

@@ -52,6 +52,13 @@ def test_a_contract_that_cannot_be_is_refused(wrong: dict[str, object]) -> None:
         Contract(**right | wrong)  # type: ignore[arg-type]  # a test's shorthand
 
 
+def test_a_tuple_of_one_needs_its_comma() -> None:
+    with pytest.raises(ContractError, match=r"queues is a str, not a tuple: write \(\"ledger\",\)"):
+        Contract("a.b", BaseModel, queues=("ledger"))  # type: ignore[arg-type]
+    with pytest.raises(ContractError, match="queues is a list, not a tuple"):
+        Contract("a.b", BaseModel, queues=["ledger"])  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("wrong", [{"max_attempts": 0}, {"base": 0}, {"base": 5, "cap": 1}, {"cap": MAX_DELAY + 1}])
 def test_a_retry_policy_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ContractError, match="RetryPolicy"):

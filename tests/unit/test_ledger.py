@@ -1,102 +1,258 @@
-"""The ledger: leases beside outcomes, and a store that is away."""
+"""The ledger: leases beside outcomes, and a store that is away, comes back, and comes and goes."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
 from consumer.ledger import Ledger
-from jobs.adapters.sqlite import SqliteOutcomes
-from jobs.clock import SystemClock
-from jobs.errors import StoreUnavailable
+from consumer.presence import LAST_PAUSE
+from jobs.errors import BadRecord, StoreUnavailable
 from jobs.identity import new_job_id
 from jobs.model import State
-from jobs.ports import Claim, Outcome
+from jobs.ports import Claim, Outcome, Verdict
 from jobs.settings import Settings
+from tests.unit.consuming import Store
+from tests.unit.controlled import LoopClock
+
+pytestmark = pytest.mark.looptime
+
+_numbers = itertools.count()
 
 
-class Switchable(SqliteOutcomes):
-    """A store in memory that can be taken away."""
+class Opened:
+    def __init__(self, ledger: Ledger, store: Store) -> None:
+        self.ledger = ledger
+        self.store = store
+        self.lost: list[str] = []
 
-    away = False
-
-    async def ping(self) -> None:
-        if self.away:
-            raise StoreUnavailable("taken away")
-        await super().ping()
-
-    async def settle(self, outcomes):  # type: ignore[no-untyped-def]  # as its parent
-        if self.away:
-            raise StoreUnavailable("taken away")
-        return await super().settle(outcomes)
+    async def claim(self, job_id: str | None = None) -> Claim:
+        asked = Claim("work", job_id or new_job_id(), "thing.done", 0.0, 0, 1, f"token {next(_numbers)}", 3.0)
+        await self.ledger.claim(asked, lambda: self.lost.append(asked.job_id))
+        return asked
 
 
 @asynccontextmanager
-async def opened() -> AsyncIterator[Ledger]:
+async def opened(give_up: float | None = 60.0, retention: float = 604_800.0) -> AsyncIterator[Opened]:
     """Not a fixture: its timers must start inside the virtual time of the test."""
-    ledger = Ledger(Switchable(":memory:", Settings(), SystemClock()), lease=3.0, give_up=60.0)
+    store = Store(":memory:", Settings(retention=retention), LoopClock())
+    ledger = Ledger(store, lease=3.0, give_up=give_up)
     await ledger.open()
-    yield ledger
-    await ledger.close()
-
-
-def _claim() -> Claim:
-    return Claim("work", new_job_id(), "thing.done", 0.0, 0, 1, "token", 3.0)
+    try:
+        yield Opened(ledger, store)
+    finally:
+        await ledger.close()
 
 
 def _outcome(claim: Claim) -> Outcome:
-    return Outcome(claim.queue, claim.job_id, claim.token, State.SUCCEEDED, 1.0)
+    return Outcome(claim, State.SUCCEEDED, 1.0)
 
 
-@pytest.mark.looptime
 async def test_a_renewal_beside_the_outcome_is_no_loss() -> None:
-    async with opened() as ledger:
-        lost = []
-        claim = _claim()
-        await ledger.claim(claim, lambda: lost.append(claim))
-        held = list(ledger._held.values())
-        settling = asyncio.ensure_future(ledger.settle(_outcome(claim)))
-        await asyncio.sleep(0)
-        await ledger._renew(held)  # its snapshot still names the claim; the store no longer does
-        assert await settling
-        assert lost == []
-
-
-@pytest.mark.looptime
-async def test_a_claim_that_was_taken_over_is_told() -> None:
-    async with opened() as ledger:
-        lost = []
-        claim = _claim()
-        await ledger.claim(claim, lambda: lost.append(claim))
-        await ledger.store.settle([_outcome(claim)])  # somebody else ended it
+    async with opened() as it:
+        claim = await it.claim()
+        it.store.slow.add("renew")
+        await asyncio.sleep(1.1)  # a renewal is under way, with this claim in it
+        assert await it.ledger.settle(_outcome(claim))
+        it.store.gate.set()
         await asyncio.sleep(3.0)
-        assert lost == [claim]
+        assert it.lost == []
+        assert it.store.calls["renew"] >= 1
 
 
-@pytest.mark.looptime
+async def test_a_claim_that_was_taken_over_is_told() -> None:
+    async with opened() as it:
+        claim = await it.claim()
+        await it.store.settle([_outcome(claim)])  # somebody else ended it
+        await asyncio.sleep(3.0)
+        assert it.lost == [claim.job_id]
+
+
+async def test_a_claim_that_the_store_forgot_is_written_anew_and_not_lost() -> None:
+    async with opened() as it:
+        claim = await it.claim()
+        await it.store._write(lambda c: c.execute("DELETE FROM deliveries").rowcount)
+        await asyncio.sleep(2.0)
+        job = await it.store.job(claim.job_id)
+        assert job is not None
+        assert job.deliveries[0].state is State.RUNNING
+        assert it.lost == []
+        assert await it.ledger.settle(_outcome(claim))
+
+
+async def test_a_run_that_is_longer_than_the_retention_keeps_its_claim() -> None:
+    async with opened(retention=60.0) as it:
+        claim = await it.claim()
+        for _ in range(30):
+            await asyncio.sleep(10.0)
+            await it.store.purge()
+        assert it.lost == []
+        assert await it.ledger.settle(_outcome(claim))
+
+
+async def test_renewals_are_bounded_commands() -> None:
+    async with opened() as it:
+        await asyncio.gather(*(it.claim() for _ in range(3000)))
+        it.store.calls.clear()
+        await asyncio.sleep(1.5)
+        assert it.store.calls["renew"] == 6
+        assert it.lost == []
+
+
+async def test_one_record_that_cannot_be_renewed_is_one_claims_trouble() -> None:
+    async with opened() as it:
+        bad, good = await it.claim(), await it.claim()
+        it.store.bad = lambda name, item: BadRecord("broken") if name == "renew" and item.job_id == bad.job_id else None
+        await asyncio.sleep(10.0)
+        assert it.ledger.up
+        assert it.lost == []
+        (answer,) = await it.store.claim([Claim("work", good.job_id, "thing.done", 0.0, 0, 1, "other", 3.0)])
+        assert answer.verdict is Verdict.HELD
+
+
 async def test_outcomes_wait_until_the_store_is_back() -> None:
-    async with opened() as ledger:
+    async with opened() as it:
         told: list[bool] = []
-        ledger.changed.append(told.append)
-        claim = _claim()
-        await ledger.claim(claim, lambda: None)
-        ledger.store.away = True  # type: ignore[attr-defined]  # Switchable
-        settling = asyncio.ensure_future(ledger.settle(_outcome(claim)))
+        it.ledger.changed.append(told.append)
+        claim = await it.claim()
+        it.store.away = True
+        settling = asyncio.ensure_future(it.ledger.settle(_outcome(claim)))
         await asyncio.sleep(5.0)
-        assert (ledger.up, settling.done(), told) == (False, False, [False])
-        ledger.store.away = False  # type: ignore[attr-defined]  # Switchable
+        assert (it.ledger.up, settling.done(), told) == (False, False, [False])
+        it.store.away = False
         assert await settling
-        assert (ledger.up, told) == (True, [False, True])
+        assert (it.ledger.up, told) == (True, [False, True])
 
 
-@pytest.mark.looptime
+async def test_claims_are_renewed_before_anybody_hears_that_the_store_is_back() -> None:
+    async with opened() as it:
+        claim = await it.claim()
+        seen: list[Verdict] = []
+
+        def back(up: bool) -> None:
+            if up:
+                asking = Claim("work", claim.job_id, "thing.done", 0.0, 0, 1, "other", 3.0)
+                seen.append(it.store._database.read(lambda c: _verdict(it.store, c, asking)))
+
+        it.ledger.changed.append(back)
+        it.store.away = True
+        await asyncio.sleep(10.0)  # the lease is long over
+        it.store.away = False
+        await asyncio.sleep(5.0)
+        assert seen == [Verdict.HELD]
+        assert it.lost == []
+
+
+def _verdict(store: Store, connection, asking: Claim) -> Verdict:  # type: ignore[no-untyped-def]  # sqlite3's
+    from jobs.adapters.sqlite.deliveries import stored_of
+    from jobs.adapters.sqlite.moment import Moment
+    from jobs.claims import judge
+
+    now = Moment.of(LoopClock())
+    return judge(stored_of(connection, asking, now), asking, now.seconds).verdict
+
+
 async def test_it_gives_up_after_its_limit() -> None:
-    async with opened() as ledger:
-        claim = _claim()
-        await ledger.claim(claim, lambda: None)
-        ledger.store.away = True  # type: ignore[attr-defined]  # Switchable
+    async with opened() as it:
+        claim = await it.claim()
+        it.store.away = True
         with pytest.raises(StoreUnavailable, match="60 s"):
-            await ledger.settle(_outcome(claim))
+            await it.ledger.settle(_outcome(claim))
+
+
+async def test_without_a_limit_it_waits_for_as_long_as_it_takes_or_until_the_program_ends() -> None:
+    async with opened(give_up=None) as it:
+        first, second = await it.claim(), await it.claim()
+        it.store.away = True
+        one = asyncio.ensure_future(it.ledger.settle(_outcome(first)))
+        two = asyncio.ensure_future(it.ledger.settle(_outcome(second)))
+        await asyncio.sleep(3_000.0)
+        assert not one.done()
+        it.ledger.wait_no_longer()
+        for settling in (one, two):
+            with pytest.raises(StoreUnavailable):
+                await settling
+
+
+async def test_a_store_that_comes_and_goes_is_asked_no_more_than_one_that_is_gone() -> None:
+    """It answers the ping and refuses claims and outcomes, as a full Redis did."""
+    async with opened(give_up=None) as it:
+        claims = [await it.claim() for _ in range(10)]
+        it.store.refuses = {"claim", "settle"}
+        told: list[bool] = []
+        it.ledger.changed.append(told.append)
+        waiting = [asyncio.ensure_future(it.ledger.settle(_outcome(claim))) for claim in claims]
+        waiting += [asyncio.ensure_future(it.claim()) for _ in range(10)]  # type: ignore[misc]  # futures of two kinds
+        it.store.calls.clear()
+        await asyncio.sleep(600.0)
+        assert it.store.calls["ping"] <= 600.0 / (LAST_PAUSE / 2) + 10
+        assert it.store.calls["settle"] <= it.store.calls["ping"] + 1
+        assert it.store.calls["claim"] <= it.store.calls["ping"] + 1
+        it.store.refuses = set()
+        await asyncio.wait_for(asyncio.gather(*waiting), 60.0)
+        assert it.ledger.up
+
+
+async def test_an_outcome_and_the_hand_back_after_it_never_change_places() -> None:
+    async with opened() as it:
+        claim = await it.claim()
+        it.store.slow.add("settle")
+        settling = asyncio.ensure_future(it.ledger.settle(_outcome(claim)))
+        await asyncio.sleep(0.1)
+        giving_up = asyncio.ensure_future(it.ledger.give_up(claim, 2.0))
+        await asyncio.sleep(0.1)
+        assert it.store.calls["settle"] == 1, "the second waits for the first"
+        it.store.gate.set()
+        assert await settling
+        await giving_up
+        job = await it.store.job(claim.job_id)
+        assert job is not None
+        assert job.deliveries[0].state is State.SUCCEEDED
+
+
+async def test_a_command_that_never_ends_is_a_store_that_is_away() -> None:
+    async with opened() as it:
+        it.store.slow.add("claim")
+        asking = asyncio.ensure_future(it.claim())
+        await asyncio.sleep(40.0)
+        assert it.store.calls["claim"] >= 2, "it was asked again"
+        it.store.slow.clear()
+        assert (await asyncio.wait_for(asking, 60.0)).token
+
+
+async def test_one_note_that_cannot_be_kept_stops_no_others() -> None:
+    async with opened() as it:
+        bad, good = await it.claim(), await it.claim()
+        it.store.bad = lambda name, item: BadRecord("broken") if name == "progress" and item.job_id == bad.job_id else None
+        it.ledger.note(bad, "1")
+        it.ledger.note(good, "2")
+        await asyncio.sleep(2.0)
+        assert it.store.progressed == ["2"]
+        assert it.ledger.up
+
+
+class Stuck(Store):
+    """Its close swallows every cancellation, as a library's may."""
+
+    async def close(self) -> None:
+        while True:
+            try:
+                await asyncio.sleep(1.0)
+            except asyncio.CancelledError:
+                if self.away:
+                    raise
+
+
+async def test_closing_is_bounded_whatever_the_store_does() -> None:
+    store = Stuck(":memory:", Settings(), LoopClock())
+    ledger = Ledger(store, lease=3.0, give_up=None)
+    await ledger.open()
+    await asyncio.wait_for(ledger.close(), 60.0)
+    store.away = True
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+    await Store.close(store)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import subprocess
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
+from types import ModuleType
 from xml.etree import ElementTree
 
 import pytest
 from typer.testing import CliRunner
 
 from autoscaler.simulate import Fixed, Run, Score, World, simulate
-from cli import plots, report
 from cli.__main__ import app
 from cli.policies import build
 from jobs.errors import SettingsError
@@ -41,7 +42,18 @@ def runs() -> list[Run]:
 
 
 @pytest.fixture(scope="module")
-def page(runs: list[Run], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def report() -> ModuleType:
+    """Not at import: where matplotlib is new, it asks a program for the fonts of the machine."""
+    return importlib.import_module("cli.report")
+
+
+@pytest.fixture(scope="module")
+def plots(report: ModuleType) -> ModuleType:
+    return importlib.import_module("cli.plots")
+
+
+@pytest.fixture(scope="module")
+def page(report: ModuleType, runs: list[Run], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("report") / "new" / "report.html"
     more = [replace(runs[0].score, policy="keda 5", late_s=3.0), replace(runs[0].score, policy="keda 9", late_s=0.0)]
     report.write(out, [report.Section("step", World(), runs, more), report.Section("again", World(), runs)])
@@ -77,7 +89,7 @@ def test_ids_of_two_drawings_do_not_meet(page: Path) -> None:
     assert len(set.union(*clips)) == sum(map(len, clips))
 
 
-def test_the_table_has_every_score_and_escapes_names(page: Path, runs: list[Run]) -> None:
+def test_the_table_has_every_score_and_escapes_names(report: ModuleType, page: Path, runs: list[Run]) -> None:
     text = page.read_text()
     assert text.count("<tr><td>") == 4 + 2
     assert f"<td>{runs[0].score.pod_seconds:,.0f}</td>" in text
@@ -91,22 +103,22 @@ def test_pictures_lie_beside_it(page: Path) -> None:
     assert all((page.parent / name).read_bytes().startswith(b"\x89PNG") for name in names)
 
 
-def test_the_same_runs_give_the_same_drawing(runs: list[Run]) -> None:
+def test_the_same_runs_give_the_same_drawing(plots: ModuleType, runs: list[Run]) -> None:
     assert plots.svg(plots.course(runs), "s") == plots.svg(plots.course(runs), "s")
 
 
-def test_a_policy_keeps_its_colour_and_strangers_get_others() -> None:
+def test_a_policy_keeps_its_colour_and_strangers_get_others(plots: ModuleType) -> None:
     alone = plots.colours(["ours"])
     assert plots.colours(["mine 3", "ours 10", "ours 20", "theirs"])["ours"] == alone["ours"]
     assert len(set(plots.colours(["mine", "ours", "theirs", "keda", "kpa", "fixed 3"]).values())) == 6
 
 
 @pytest.mark.parametrize(("value", "short"), [(0, "0"), (7500, "7,500"), (25_000, "25 k"), (1_500_000, "1.5 M"), (2e9, "2 G")])
-def test_ticks_are_short(value: float, short: str) -> None:
+def test_ticks_are_short(plots: ModuleType, value: float, short: str) -> None:
     assert plots._shortened(value) == short
 
 
-def test_a_short_run_and_one_without_arrivals_can_be_drawn(tmp_path: Path) -> None:
+def test_a_short_run_and_one_without_arrivals_can_be_drawn(report: ModuleType, tmp_path: Path) -> None:
     for arrivals in ([0.0] * 3, [1.0]):
         run = simulate(World(), arrivals, Fixed(1), trace="t")
         report.write(tmp_path / "r.html", [report.Section("t", World(), [run])])
@@ -137,7 +149,7 @@ def test_world_and_objective_can_be_set() -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--trace", "no-such"], "'no-such' is no file"),
+        (["--trace", "no-such"], "'no-such' is not a file"),
         (["--trace", "step", "--policy", "magic"], "'magic' is not known"),
         (["--trace", "step", "--dt", "0.3"], "dt=0.3"),
         (["--trace", "step", "--compress", "99999"], "has no arrivals"),
@@ -161,4 +173,5 @@ def test_without_matplotlib_the_remedy_is_told(tmp_path: Path) -> None:
     arguments = ["simulate", "--trace", "measured-step", "--policy", "fixed:2", "--out", str(tmp_path / "r.html")]
     done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
-    assert "pip install 'headrace[report]'" in done.stderr
+    assert "make report-tools" in done.stderr
+    assert done.stdout == "", "before anything is computed"

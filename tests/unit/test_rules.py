@@ -10,6 +10,7 @@ from prometheus_client import REGISTRY
 from autoscaler.model import AlertKind
 from consumer.settle import Settler
 from consumer.tally import Tally
+from jobs.chance import SeededChance
 from jobs.clock import ManualClock
 from jobs.model import Reason
 from telemetry import metrics
@@ -31,7 +32,8 @@ def test_every_alert_kind_in_a_rule_exists() -> None:
 
 
 def test_what_an_alert_waits_for_an_increase_of_is_there_before_it_happens() -> None:
-    Settler("never-used", None, ManualClock(), Tally())
+    clock = ManualClock()
+    Settler("never-used", None, clock, SeededChance(1, clock), Tally(), None)
     assert all(_value("headrace_dead_letters_total", queue="never-used", reason=reason.value) == 0 for reason in Reason)
     assert _value("headrace_claims_lost_total", queue="never-used") == 0
 

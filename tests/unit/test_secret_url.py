@@ -40,8 +40,8 @@ def test_the_first_line_is_read_at_each_use(tmp_path: Path) -> None:
         (b"\namqp://u:s3cret@h/", "first line is empty"),
         (b"http://u:s3cret@h/", "scheme is 'http'"),
         (b"amqp://u:s3cret/x@h/", "%2F"),
-        (b"amqp://u:s3cret@[h/", "no URL"),
-        ("amqp://u:s3cret\u2100@h/".encode(), "no URL"),
+        (b"amqp://u:s3cret@[h/", "not a URL"),
+        ("amqp://u:s3cret\u2100@h/".encode(), "not a URL"),
         (b"\xff\xfe", "UTF-8"),
         (None, "No such file"),
     ],
@@ -135,7 +135,7 @@ async def test_a_redis_that_moves_is_told_once(tmp_path: Path) -> None:
 
     file = tmp_path / "url"
     file.write_text("redis://u:a%40@h:6379/1")
-    made = client(FileUrl("HEADRACE_OUTCOMES_FILE", file, []).get_secret_value, Settings(), 2)
+    made, _, _ = client(FileUrl("HEADRACE_OUTCOMES_FILE", file, []).get_secret_value, Settings(), 2)
     options = made.connection_pool.connection_kwargs
     assert (options["host"], options["port"], options["db"]) == ("h", 6379, 1)
     provider = options["credential_provider"]

@@ -10,8 +10,7 @@ import pytest
 
 from jobs.adapters.sqlite import SqliteBroker, SqliteOutcomes
 from jobs.clock import SystemClock
-from jobs.coalesce import Coalescer
-from jobs.errors import BrokerUnavailable, PublishTimeout, StoreUnavailable, WindowFull
+from jobs.errors import BadRecord, BrokerUnavailable, PublishTimeout, StoreUnavailable, WindowFull
 from jobs.identity import new_job_id
 from jobs.model import State
 from jobs.ports import Message, Queued
@@ -57,9 +56,33 @@ class SlowStore(SqliteOutcomes):
         await super().queued(records)
 
 
-def job() -> tuple[Message, Queued]:
+class BrokenBroker(SqliteBroker):
+    """Its encoder meets what it cannot encode."""
+
+    def __init__(self) -> None:
+        super().__init__(":memory:", TOPOLOGY, Settings(), SystemClock())
+
+    def publish(self, window: Sequence[Message]) -> list[asyncio.Future[None]]:
+        raise ValueError("a short string has at most 255 bytes")
+
+
+class PickyStore(SlowStore):
+    """Refuses one record, or raises what nobody expects."""
+
+    refused = ""
+    raises: BaseException | None = None
+
+    async def queued(self, records: Sequence[Queued]) -> None:
+        if self.raises is not None:
+            raise self.raises
+        if any(record.job_id == self.refused for record in records):
+            raise BadRecord("a record of another type stands there")
+        await super().queued(records)
+
+
+def job(body: bytes = b"{}") -> tuple[Message, Queued]:
     job_id = new_job_id()
-    return Message(job_id, "a.b", {}, b"{}"), Queued(job_id, "a.b", ("one",), 1.0)
+    return Message(job_id, "a.b", {}, body), Queued(job_id, "a.b", ("one",), 1.0)
 
 
 def submitter(broker: SqliteBroker, store: SqliteOutcomes | None, **settings: Any) -> Submitter:
@@ -106,6 +129,55 @@ async def test_too_many_unconfirmed_are_refused() -> None:
     broker.confirm()
     await asyncio.gather(*futures)
     submit.submit(*job())
+
+
+async def test_too_many_bytes_that_wait_are_refused() -> None:
+    broker = HeldBroker()
+    submit = submitter(broker, None, max_unconfirmed_bytes=100)
+    bodies = [b"x" * 60, b"x" * 60]
+    futures = [submit.submit(*job(body)) for body in bodies]
+    with pytest.raises(WindowFull, match="120 bytes of jobs wait"):
+        submit.submit(*job())
+    await turn()
+    broker.confirm()
+    await asyncio.gather(*futures)
+    submit.submit(*job())
+
+
+async def test_an_adapter_that_raises_fails_its_window_and_holds_nobody() -> None:
+    broker = BrokenBroker()
+    submit = submitter(broker, None, max_unconfirmed=1, max_unconfirmed_bytes=1)
+    for _ in range(3):  # what is counted as unconfirmed is given back
+        with pytest.raises(BrokerUnavailable, match="nothing was sent"):
+            await asyncio.wait_for(submit.submit(*job()), 5.0)
+
+
+async def test_one_record_that_the_store_cannot_take_costs_no_other() -> None:
+    broker, store = HeldBroker(), PickyStore()
+    await store.open()
+    store.go.set()
+    submit = submitter(broker, store)
+    jobs = [job() for _ in range(9)]
+    store.refused = jobs[5][1].job_id
+    futures = [submit.submit(*one) for one in jobs]
+    await turn()
+    broker.confirm()
+    await asyncio.gather(*futures)
+    await submit.drain(5.0)
+    found = [await store.job(record.job_id) is not None for _, record in jobs]
+    assert found == [n != 5 for n in range(9)]
+    await store.close()
+
+
+@pytest.mark.parametrize("error", [ValueError("a mistake"), asyncio.CancelledError()])
+async def test_whatever_the_store_raises_the_answer_is_not_kept(error: BaseException) -> None:
+    broker, store = HeldBroker(), PickyStore()
+    store.raises = error
+    submit = submitter(broker, store, record_wait=5)
+    future = submit.submit(*job())
+    await turn()
+    broker.confirm()
+    await asyncio.wait_for(future, 4)
 
 
 @pytest.mark.looptime
@@ -181,28 +253,3 @@ async def test_a_cancelled_confirm_is_not_an_acceptance() -> None:
     broker.windows.pop()[0].cancel()
     with pytest.raises(BrokerUnavailable):
         await future
-
-
-async def test_a_coalescer_sends_what_waited_together_and_bounds_what_is_under_way() -> None:
-    batches: list[list[int]] = []
-    gate = asyncio.Event()
-
-    async def run(items: list[int]) -> list[int]:
-        batches.append(items)
-        await gate.wait()
-        if 7 in items:
-            raise ValueError("seven")
-        return [item * 2 for item in items]
-
-    coalescer = Coalescer(run, most=3, in_flight=2)
-    futures = [coalescer.ask(n) for n in range(10)]
-    await turn()
-    assert batches == [[0, 1, 2], [3, 4, 5]]
-    futures[8].cancel()
-    gate.set()
-    results = await asyncio.gather(*futures, return_exceptions=True)
-    await coalescer.drain()
-    assert results[:6] == [0, 2, 4, 6, 8, 10]
-    assert [type(r) for r in results[6:8]] == [ValueError, ValueError]
-    assert isinstance(results[8], asyncio.CancelledError)
-    assert results[9] == 18

@@ -75,10 +75,9 @@ async def controlled(*signals: Looks) -> AsyncIterator[Steps]:
     steps = Steps(watchers)
     controller = Controller([steps], watchers, Always(), clock, INTERVAL)  # type: ignore[list-item]  # only begin and step are called
     await watchers.open()
-    task = asyncio.create_task(controller.run())
+    await controller.open()
     yield steps
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await controller.close()
     await watchers.close()
 
 

@@ -132,9 +132,22 @@ def test_a_job_time_converges_to_what_is_seen() -> None:
     assert served(*((100 * n, 30.0 * n) for n in range(60))).mean(0.1) == pytest.approx(0.3, rel=0.01)
 
 
-def test_a_job_time_stays_within_a_factor_of_a_hundred() -> None:
-    assert served((0, 0), (1e6, 1e9)).mean(0.1) == pytest.approx(10)
+def test_a_job_time_is_a_hundredth_of_the_guess_at_least_and_a_day_at_most() -> None:
     assert served((0, 0), (1e9, 1e-3)).mean(0.1) == pytest.approx(0.001)
+    assert served((0, 0), (1, 1e9)).mean(0.1) == 86_400.0
+
+
+def test_three_long_jobs_count_for_more_than_the_guess() -> None:
+    assert served((0, 0), (3, 1800)).mean(0.1) == pytest.approx(600, rel=0.1)
+
+
+def test_jobs_teach_before_the_first_of_them_ends() -> None:
+    running = served((0, 0), (0, 32 * 2), (0, 32 * 4))
+    assert running.mean(0.1, 32.0) == 4.0
+    assert running.mean(0.1, UNKNOWN) == 0.1
+    ended = served((0, 0), (0, 32 * 2), (32, 32 * 4))
+    assert ended.open == 0.0
+    assert ended.mean(0.1, 32.0) == ended.mean(0.1)
 
 
 def test_nothing_is_learned_from_nothing_and_nothing_forgotten() -> None:
@@ -164,7 +177,7 @@ def started(*steps: tuple[float, int, float]) -> Startup:
     """After steps of (now, asked, ready)."""
     startup = Startup()
     for now, asked, ready in steps:
-        startup = startup.next(asked, Figure(ready, now), now)
+        startup = startup.next(asked, Figure(ready, now), now, 7.0)
     return startup
 
 
@@ -172,24 +185,41 @@ def test_a_start_is_from_asked_to_ready() -> None:
     assert started((0, 2, 2), (10, 5, 2), (14, 5, 4), (18, 5, 5)).expected(5) == 8
 
 
+def test_what_was_asked_for_before_the_first_look_tells_nothing() -> None:
+    assert started((0, 5, 2), (30, 5, 5)).expected(7) == 7
+
+
+def test_replicas_that_were_ready_and_are_not_are_not_starting() -> None:
+    assert started((0, 4, 4), (10, 4, 0), (700, 4, 4)).expected(5) == 5
+    assert started((0, 4, 4), (10, 8, 4), (12, 8, 2), (700, 8, 8)).expected(5) == 5
+
+
+def test_a_start_that_takes_longer_than_any_should_teaches_a_bound_or_nothing() -> None:
+    assert started((0, 2, 2), (10, 5, 2), (110, 5, 5)).expected(7) == 70
+    assert started((0, 2, 2), (10, 5, 2), (140, 5, 5)).expected(7) == 7, "nobody had an image, or a node"
+    asked = started((0, 2, 2), (10, 5, 2))
+    stuck = asked.next(5, Figure(2, 12), 12.0, 7.0, stuck=True)
+    assert stuck.next(5, Figure(5, 20), 20.0, 7.0).expected(7) == 7
+
+
 def test_later_starts_count_a_third() -> None:
-    twice = ((10, 5, 2), (18, 5, 5), (30, 6, 5), (48, 6, 6))  # 8 s, then 18 s
+    twice = ((0, 2, 2), (10, 5, 2), (18, 5, 5), (30, 6, 5), (48, 6, 6))  # 8 s, then 18 s
     assert started(*twice).expected(5) == pytest.approx(8 + 0.3 * 10)
 
 
 def test_asking_for_more_meanwhile_does_not_make_the_first_late() -> None:
-    assert started((0, 5, 2), (4, 9, 5)).expected(1) == 4
+    assert started((-1, 2, 2), (0, 5, 2), (4, 9, 5)).expected(1) == 4
 
 
 def test_a_start_that_was_given_up_teaches_nothing() -> None:
-    assert started((0, 5, 2), (300, 2, 2)).expected(7) == 7
-    assert started((0, 5, 2), (4, 3, 2), (8, 3, 3)).expected(7) == 7
+    assert started((-1, 2, 2), (0, 5, 2), (300, 2, 2)).expected(7) == 7
+    assert started((-1, 2, 2), (0, 5, 2), (4, 3, 2), (8, 3, 3)).expected(7) == 7
 
 
 def test_start_up_has_bounds_and_a_prior() -> None:
     assert Startup().expected(5) == 5
     assert Startup(900).expected(5) == 50
-    assert Startup(3).next(4, UNKNOWN, 0) == Startup(3)
+    assert Startup(3).next(4, UNKNOWN, 0, 5.0) == Startup(3)
 
 
 # The most that was wanted of late.

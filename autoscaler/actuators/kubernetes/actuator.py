@@ -9,12 +9,13 @@ from collections.abc import Iterable, Sequence
 
 from autoscaler.actuators.kubernetes.api import Api, ApiFailure, Json
 from autoscaler.actuators.kubernetes.events import Events
-from autoscaler.actuators.kubernetes.followed import PODS, Followed, ended
+from autoscaler.actuators.kubernetes.followed import PODS, Followed
 from autoscaler.actuators.kubernetes.objects import DELETION_COST, Pod, Target, costs
-from autoscaler.actuators.kubernetes.rivals import Rivals
+from autoscaler.actuators.kubernetes.rivals import PATIENCE, Rivals
 from autoscaler.ports import Workload
 from jobs.clock import Clock, SystemClock
 from jobs.errors import ActuatorError
+from telemetry.supervisor import Supervised, Supervisor
 
 # The workload's own status moves its resourceVersion some times a second while pods start: six tries pass between.
 _TRIES, _FIRST_PAUSE, _LAST_PAUSE = 6, 0.05, 0.4
@@ -41,19 +42,23 @@ class Kubernetes:
         timeout: float = 4.0,
         period: float = 10.0,
         clock: Clock | None = None,
+        supervisor: Supervisor | None = None,
     ) -> None:
         clock = clock or SystemClock()
+        self._supervisor = supervisor or Supervisor()
         self._api = api
         self._timeout = timeout
-        self._followed = {name: Followed(api, name, clock, metrics_port, period) for name in workloads}
+        self._followed = {name: Followed(api, name, clock, metrics_port, period, self._supervisor) for name in workloads}
         self._rivals = Rivals(api)
         self._events = Events(api, clock)
-        self._tasks: list[asyncio.Task[None]] = []
+        self._running: list[Supervised] = []
 
     async def open(self) -> None:
         """Begin to follow; returns when all workloads were looked for, or after 5 s: the watches go on trying."""
-        loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._rivals.run()), loop.create_task(self._events.run())]
+        self._running = [
+            self._supervisor.start("rivals", self._rivals.run, patience=PATIENCE),
+            self._supervisor.start("events", self._events.run),
+        ]
         for one in self._followed.values():
             one.begin()
         with contextlib.suppress(TimeoutError):
@@ -65,7 +70,7 @@ class Kubernetes:
         """The API that was given stays open."""
         for one in self._followed.values():
             await one.end()
-        await ended(self._tasks)
+        await asyncio.gather(*(one.stop() for one in self._running))
 
     def seen(self, workload: str) -> Workload | None:
         return self._followed[workload].seen()

@@ -43,7 +43,10 @@ def _of_the_pod(settings: Configuration, namespace: str) -> Api:
         config.load_incluster_config(settings)
         return Api(ApiClient(settings), namespace or _NAMESPACE.read_text(encoding="utf-8").strip())
     except (config.ConfigException, OSError) as error:
-        reason = f"no kubeconfig was given, $KUBECONFIG is not set, and this is no pod with a service account: {error}"
+        reason = (
+            f"HEADRACE_ACTUATOR=kubernetes finds no cluster: set KUBECONFIG to a kubeconfig, run in a pod with a service account, "
+            f"or set HEADRACE_ACTUATOR=processes ({error})"
+        )
         raise SettingsError(reason) from error
 
 

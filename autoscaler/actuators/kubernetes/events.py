@@ -10,6 +10,7 @@ from autoscaler.actuators.kubernetes.api import Api, ApiFailure, Json, Resource
 from autoscaler.actuators.kubernetes.objects import Reference
 from jobs.clock import Clock, rfc3339
 from telemetry import logs
+from telemetry.supervisor import Beat
 
 _log = logs.get("kubernetes")
 
@@ -20,6 +21,7 @@ _WAITING = 100
 _TIMEOUT = 2.0
 _LONGEST = 1024  # characters of a message; the API server takes no more
 _SAY_EVERY = 60.0
+_SIGN_OF_LIFE = 5.0
 
 
 class Events:
@@ -40,10 +42,15 @@ class Events:
         self._queue.put_nowait(self._event(workload, uid, reason, text, "Warning" if warning else "Normal"))
         return True
 
-    async def run(self) -> None:
-        """For ever."""
+    async def run(self, beat: Beat) -> None:
+        """For ever: for a Supervisor."""
         while True:
-            event = await self._queue.get()
+            beat()
+            try:
+                async with asyncio.timeout(_SIGN_OF_LIFE):
+                    event = await self._queue.get()
+            except TimeoutError:
+                continue
             try:
                 await self._api.call("create", _EVENTS, body=event, timeout=_TIMEOUT)
             except ApiFailure as error:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from autoscaler.actuators.kubernetes.api import Api, Json, Resource
 from autoscaler.actuators.kubernetes.objects import Pod, Reference, Target, pod, replica, target, unschedulable
 from autoscaler.actuators.kubernetes.watch import Watch
 from autoscaler.ports import Workload
 from jobs.clock import Clock
+from telemetry.supervisor import Supervised, Supervisor
 
 # A StatefulSet makes a pod within a second; in so many it could have made all that it may.
 _SHORT_FOR = 5.0
@@ -20,7 +22,7 @@ PODS = Resource("", "v1", "pods")
 class Followed:
     """name: as the caller writes it. metrics_port: of pods where no annotation names one; 0 is none."""
 
-    def __init__(self, api: Api, name: str, clock: Clock, metrics_port: int, period: float) -> None:
+    def __init__(self, api: Api, name: str, clock: Clock, metrics_port: int, period: float, supervisor: Supervisor) -> None:
         self._api, self._clock, self._period = api, clock, period
         self._name = name
         self._metrics_port = metrics_port
@@ -29,16 +31,17 @@ class Followed:
         self._workload = Watch(api, self.reference.resource, query, target, clock, changed=self._changed, period=period)
         self._pods: Watch[Pod | None] | None = None
         self._selector = ""
-        self._tasks: list[asyncio.Task[None]] = []
+        self._supervisor = supervisor
+        self._watching: list[Supervised] = []  # the workload, and its pods
         self._written: Target | None = None
         self._short_since: float | None = None
         self.known = asyncio.Event()  # the workload was looked for, and its pods, if there is one
 
     def begin(self) -> None:
-        self._tasks.append(asyncio.get_running_loop().create_task(self._workload.run()))
+        self._watch(f"watch of {self.reference}", self._workload)
 
     async def end(self) -> None:
-        await ended(self._tasks)
+        await asyncio.gather(*(one.stop() for one in self._watching))
 
     @property
     def down(self) -> str | None:
@@ -71,10 +74,11 @@ class Followed:
             return None
         mine = self.pods
         failure = now.failure or self._too_few(now.asked, mine)
+        ordered = self.reference.kind == "statefulset"
         return Workload(
             name=self._name,
             asked=now.asked,
-            replicas=tuple(replica(one, now.port or self._metrics_port) for one in mine),
+            replicas=tuple(replica(one, now.port or self._metrics_port, ordered=ordered) for one in mine),
             at=min(self._workload.at, pods.at),
             pause=now.pause,
             unschedulable=unschedulable(failure, mine),
@@ -101,21 +105,17 @@ class Followed:
             self._follow(now.selector)
 
     def _follow(self, selector: str) -> None:
-        for task in self._tasks[1:]:
-            task.cancel()
+        for one in self._watching[1:]:
+            self._supervisor.once(f"end of a watch of {self.reference}", one.stop())
+        del self._watching[1:]
         query = {"labelSelector": selector}
         self._pods = Watch(self._api, PODS, query, pod, self._clock, changed=self.known.set, period=self._period)
-        self._tasks[1:] = [asyncio.get_running_loop().create_task(self._pods.run())]
+        self._watch(f"watch of the pods of {self.reference}", self._pods)
+
+    def _watch(self, name: str, watch: Watch[Any]) -> None:
+        self._watching.append(self._supervisor.start(name, watch.run, patience=watch.patience))
 
 
 def _older(one: str, other: str) -> bool:
     """Whether a resourceVersion comes before another of the same object; Kubernetes has them be numbers, and grow."""
     return one.isdigit() and other.isdigit() and int(one) < int(other)
-
-
-async def ended(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Cancel tasks of ours and see them end; at most 5 s."""
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        await asyncio.wait(tasks, timeout=5.0)

@@ -10,11 +10,11 @@ from dataclasses import replace
 from typing import Final
 
 from autoscaler.actuators.kubernetes.api import Api, ApiFailure, Json, Resource
-from autoscaler.actuators.kubernetes.followed import ended
 from autoscaler.actuators.kubernetes.record import Record, held, released
 from jobs.clock import Clock, SystemClock
 from jobs.errors import SettingsError
 from telemetry import logs
+from telemetry.supervisor import Beat, Supervised, Supervisor
 
 _log = logs.get("kubernetes")
 
@@ -48,6 +48,7 @@ class Lease:
         valid: float = 5.5,
         retry: float = 1.0,
         clock: Clock | None = None,
+        supervisor: Supervisor | None = None,
     ) -> None:
         if not 0 < 2 * retry < valid < duration:
             raise SettingsError(f"lease: 2 x retry ({retry:g} s) < valid ({valid:g} s) < duration ({duration} s) must hold")
@@ -61,7 +62,8 @@ class Lease:
         self._until = float("-inf")
         self._closing = False
         self._why = ""
-        self._task: asyncio.Task[None] | None = None
+        self._supervisor = supervisor or Supervisor()
+        self._standing: Supervised | None = None
 
     @property
     def leading(self) -> bool:
@@ -69,18 +71,19 @@ class Lease:
 
     async def open(self) -> None:
         """Begin to stand for election, in the background."""
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._standing = self._supervisor.start("lease", self._run)
 
     async def close(self) -> None:
         """Stop leading, then empty the lease; at most 2 s more than a cancelled request takes."""
         self._closing = True
-        if self._task is not None:
-            await ended([self._task])
+        if self._standing is not None:
+            await self._standing.stop()
             await self._release()
 
-    async def _run(self) -> None:
+    async def _run(self, beat: Beat) -> None:
         led = False
         while True:
+            beat()
             pause = self._retry
             try:
                 await self._stand()

@@ -114,11 +114,13 @@ def pod(item: Json) -> Pod | None:
     )
 
 
-def replica(one: Pod, port: int) -> Replica:
-    """port: where neither the pod nor its workload names one; 0 is none."""
+def replica(one: Pod, port: int, *, ordered: bool = False) -> Replica:
+    """port: where neither the pod nor its workload names one; 0 is none. ordered: it is one of a StatefulSet's, `NAME-ORDINAL`."""
     port = one.port or port
     host = f"[{one.ip}]" if ":" in one.ip else one.ip
-    return Replica(one.name, one.ready, f"http://{host}:{port}/metrics" if one.ip and port else "")
+    number = one.name.rpartition("-")[2]
+    ordinal = int(number) if ordered and number.isdecimal() else -1
+    return Replica(one.name, one.ready, f"http://{host}:{port}/metrics" if one.ip and port else "", one.leaving, ordinal)
 
 
 def unschedulable(failure: str, pods: Iterable[Pod]) -> str:

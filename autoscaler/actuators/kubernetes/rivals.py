@@ -10,6 +10,7 @@ from autoscaler.actuators.kubernetes.api import Api, ApiFailure, Json, Resource
 from autoscaler.actuators.kubernetes.objects import Reference
 from jobs.errors import ActuatorError
 from telemetry import logs
+from telemetry.supervisor import Beat
 
 _log = logs.get("kubernetes")
 
@@ -22,6 +23,7 @@ _KINDS: Final = (
 _TIMEOUT = 2.0
 # A rival that comes later is seen within a minute; two lists a minute cost nothing.
 _PERIOD = 60.0
+PATIENCE = 2 * _PERIOD
 
 
 class Rivals:
@@ -32,9 +34,10 @@ class Rivals:
         self._found: dict[Resource, dict[Reference, str]] = {}
         self._forbidden: set[Resource] = set()
 
-    async def run(self) -> None:
-        """For ever."""
+    async def run(self, beat: Beat) -> None:
+        """For ever: for a Supervisor whose patience is PATIENCE."""
         while True:
+            beat()
             try:
                 await self.check()
             except ApiFailure as error:

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 from autoscaler.actuators.kubernetes.api import Api, ApiFailure, Json, Resource
 from jobs.clock import Clock
 from telemetry import logs
+from telemetry.supervisor import Beat
 
 _log = logs.get("kubernetes")
 
@@ -57,10 +58,16 @@ class Watch(Generic[Kept]):
     def listed(self) -> bool:
         return self.at > float("-inf")
 
-    async def run(self) -> None:
-        """For ever."""
+    @property
+    def patience(self) -> float:
+        """Seconds without a sign of life after which it hangs: a list and a watch that both take all of their time are less."""
+        return max(30.0, 3 * self._period)
+
+    async def run(self, beat: Beat = lambda: None) -> None:
+        """For ever: for a Supervisor."""
         pause = _FIRST_PAUSE
         while True:
+            beat()
             began = self._clock.steady()
             reason, gone = await self._once()
             if gone:

@@ -70,7 +70,7 @@ labels:
 {{- $all := list -}}
 {{- range $name, $_ := .Values.consumers }}
 {{- $of := include "headrace.consumer" (list $ $name) | fromYaml -}}
-{{- $policy := merge (dict "min_replicas" (int $of.min) "max_replicas" (int $of.max) "concurrency" (int $of.concurrency)) ($of.policy | default dict) -}}
+{{- $policy := merge (dict "min_replicas" (int $of.min) "max_replicas" (int $of.max) "concurrency" (int $of.concurrency) "drain_seconds" $of.drainSeconds) ($of.policy | default dict) -}}
 {{- $all = append $all (dict "name" (printf "%s-consumer-%s" (include "headrace.fullname" $) $name) "queues" $of.queues "policy" $policy) -}}
 {{- end }}
 {{- $all | toJson }}

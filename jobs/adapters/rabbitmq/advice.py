@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
+from collections.abc import Mapping
 
 import aiormq
 from aiormq.exceptions import ConnectionInternalError
+
+from jobs.adapters.rabbitmq.calls import calls, close_quietly
+from jobs.adapters.rabbitmq.connection import connection_to
+from jobs.adapters.rabbitmq.link import HEARTBEAT
 
 _STREAMS_OFF = (
     "the feature flag `stream_queue` is off: the broker then dead-letters at most once, so a delayed retry can be lost when a node "
@@ -14,30 +18,39 @@ _STREAMS_OFF = (
 )
 
 
-async def advice(url: str, timeout: float) -> list[str]:
-    """Look on a connection of its own, which the broker ends where the flag is off. Raises OSError, AMQPError, TimeoutError.
+async def streams(url: str, timeout: float, token: str) -> list[str]:
+    """Look on a connection of its own, which the broker ends where the flag is off. Raises BrokerUnavailable.
 
     AMQP does not tell feature flags, so a stream is declared and deleted. From 3.12 on the flag cannot be off (RabbitMQ,
-    Feature Flags).
+    Feature Flags). token: for the stream's name.
     """
-    connection = aiormq.Connection(url)
-    async with asyncio.timeout(timeout):
-        await connection.connect()
-    try:
-        if _version(connection) >= (3, 12):
-            return []
+    connection = connection_to(url, "headrace-check", HEARTBEAT)
+    with calls():
         async with asyncio.timeout(timeout):
-            channel = await connection.channel()
-            name = f"headrace.check.{uuid.uuid4()}"
-            await channel.queue_declare(name, durable=True, arguments={"x-queue-type": "stream"})
-            await channel.queue_delete(name)
-    except ConnectionInternalError:
-        return [_STREAMS_OFF]
-    finally:
-        if not connection.is_closed:
-            closing = asyncio.ensure_future(connection.close())
-            await asyncio.wait({closing}, timeout=1.0)
+            await connection.connect()
+        try:
+            if _version(connection.underneath) >= (3, 12):
+                return []
+            async with asyncio.timeout(timeout):
+                channel = await connection.channel()
+                name = f"headrace.check.{token}"
+                await channel.declare_queue(name, durable=True, arguments={"x-queue-type": "stream"})
+                await channel.queue_delete(name)
+        except ConnectionInternalError:
+            return [_STREAMS_OFF]
+        finally:
+            await close_quietly(connection, 1.0)
     return []
+
+
+def limits(found: Mapping[str, int | None], wanted: int) -> list[str]:
+    """Queues that have another delivery limit. found: by queue; None is the broker's own."""
+    return [
+        f"queue {queue} has x-delivery-limit {'unset' if limit is None else limit}, and HEADRACE_DELIVERY_LIMIT is {wanted}: the "
+        "queue's is in force, so a message that is handed out more often becomes a dead letter. Mend it: drain the queue and "
+        f"delete it (rabbitmqctl delete_queue {queue}); it is declared anew within seconds"
+        for queue, limit in sorted(found.items())
+    ]
 
 
 def _version(connection: aiormq.Connection) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ _CONTENT = struct.Struct(">HHQH")  # class, weight, size of the body, property f
 
 # content-type, headers, delivery-mode, priority, message-id, type: bits 15, 13, 12, 11, 7 and 5.
 _FLAGS = 1 << 15 | 1 << 13 | 1 << 12 | 1 << 11 | 1 << 7 | 1 << 5
+_FRAME_MAX = 131_072
 _PERSISTENT = b"\x02"
 _MULTIPLE, _REQUEUE = 1, 2
 
@@ -48,7 +49,7 @@ def publish(
     )
     header = _CONTENT.pack(60, 0, len(body), _FLAGS) + properties
     parts = [_method(channel, exchange, routing_key), _FRAME.pack(_HEADER, channel, len(header)), header, _END]
-    most = frame_max - 8
+    most = (frame_max or _FRAME_MAX) - 8  # 0 agrees to any size
     for start in range(0, len(body), most):
         piece = body if len(body) <= most else body[start : start + most]
         parts += (_FRAME.pack(_BODY, channel, len(piece)), piece, _END)

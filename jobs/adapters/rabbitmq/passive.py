@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 
-import aiormq
-from pamqp.commands import Queue
+import aio_pika
+from aiormq.exceptions import ChannelNotFoundEntity
+
+from jobs.adapters.rabbitmq.calls import calls
+from jobs.adapters.rabbitmq.connection import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the leader of a queue says of it."""
+
+    ready: int
+    consumers: int
 
 
 class PassiveChannel:
@@ -15,20 +27,26 @@ class PassiveChannel:
     """
 
     def __init__(self) -> None:
-        self._channel: aiormq.abc.AbstractChannel | None = None
+        self._channel: aio_pika.abc.AbstractChannel | None = None
         self._lock = asyncio.Lock()
 
-    async def declare(self, connection: aiormq.abc.AbstractConnection, queue: str) -> Queue.DeclareOk:
-        """Passively. Raises ChannelNotFoundEntity for a queue that is not there; and aiormq's other errors."""
-        async with self._lock:
-            if self._channel is None or self._channel.is_closed:
-                self._channel = await connection.channel()
-            return await self._channel.queue_declare(queue, passive=True)
+    async def ask(self, connection: Connection, queue: str, timeout: float) -> Found | None:
+        """None: there is no such queue. Raises BrokerUnavailable, after `timeout` seconds at most."""
+        with calls():
+            async with asyncio.timeout(timeout), self._lock:
+                try:
+                    return await self._ask(connection, queue)
+                except ChannelNotFoundEntity:
+                    return None
+
+    async def _ask(self, connection: Connection, queue: str) -> Found:
+        if self._channel is None or self._channel.is_closed:
+            channel = connection.channel(publisher_confirms=False)
+            await channel.initialize()
+            self._channel = channel
+        result = (await self._channel.declare_queue(queue, passive=True)).declaration_result
+        return Found(result.message_count or 0, result.consumer_count or 0)
 
     def forget(self) -> None:
         """The connection is gone."""
         self._channel = None
-
-    async def close(self) -> None:
-        if self._channel is not None and not self._channel.is_closed:
-            await self._channel.close()

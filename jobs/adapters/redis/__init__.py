@@ -1,4 +1,4 @@
-"""Outcomes and claims on Redis 6.2 and later: one script call a batch. Not for Redis Cluster: a batch has keys of many slots."""
+"""Outcomes and claims on Redis 6.2 and later, on one server, with Sentinel, or on a cluster."""
 
 from jobs.adapters.redis.journal import RedisJournal
 from jobs.adapters.redis.outcomes import RedisOutcomes

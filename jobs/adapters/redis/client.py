@@ -1,70 +1,81 @@
-"""A client of Redis whose user and password are read anew for each connection."""
+"""Clients of Redis whose user and password are read anew for each connection."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import redis.asyncio as aioredis
-from redis.asyncio.connection import parse_url
+from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
-from redis.exceptions import AuthenticationError
 
+from jobs.adapters.redis.address import Login, parse
+from jobs.errors import SettingsError
 from jobs.secret_url import Url, anew
 from jobs.settings import Settings
 from telemetry import logs
 
 _log = logs.get("redis")
 
-
-def client(url: Url, settings: Settings, connections: int) -> aioredis.Redis:
-    """Short timeouts, and nothing is retried here: the callers know what may be repeated. connections: at most so many."""
-    credentials = _Credentials(url)
-    pool = aioredis.ConnectionPool(
-        **credentials.server,
-        credential_provider=credentials,
-        max_connections=connections,
-        socket_timeout=settings.store_timeout,
-        socket_connect_timeout=settings.store_timeout,
-        retry=Retry(NoBackoff(), 0),
-        protocol=2,
-    )
-    return aioredis.Redis.from_pool(pool)
+Client = aioredis.Redis | RedisCluster
+Close = Callable[[], Awaitable[None]]
 
 
-def why(error: Exception) -> str:
-    """What went wrong, and what to mend where that can be told. redis-py never puts the password into an error."""
-    if isinstance(error, AuthenticationError):
-        return f"Redis refuses the user or the password of HEADRACE_OUTCOMES (or of its file): {error}"
-    return f"Redis: {type(error).__name__}: {error}"
+def client(url: Url, settings: Settings, connections: int) -> tuple[Client, tuple[tuple[str, int], ...], list[Close]]:
+    """A client, the nodes of a cluster that the URL names, and what closes the client. Short timeouts, and nothing is retried here:
+    the callers know what may be repeated.
+
+    connections: at most so many to a server.
+    """
+    credentials = Credentials(url)
+    address, timeout = credentials.address, settings.store_timeout
+    common: dict[str, Any] = {
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 2,
+    }
+    servers: dict[str, Any] = common | {"credential_provider": credentials, "max_connections": connections} | dict(address.options)
+    match address.kind:
+        case "cluster":
+            nodes = [ClusterNode(host, port) for host, port in address.hosts]
+            cluster = RedisCluster(startup_nodes=nodes, **servers)
+            # redis-py's own close does nothing while its map is to be read anew.
+            nodes_of = cluster.nodes_manager
+            return cluster, address.hosts, [cluster.aclose, nodes_of.aclose, lambda: nodes_of.aclose("startup_nodes")]
+        case "sentinel":
+            asked = common | {name: on for name, on in address.options.items() if name == "ssl"}
+            asked |= {"credential_provider": credentials} if address.sentinel_login else {}
+            sentinel = Sentinel(list(address.hosts), sentinel_kwargs=asked)  # type: ignore[no-untyped-call]  # redis-py's own
+            primary: aioredis.Redis = sentinel.master_for(address.service, **servers)
+            return primary, (), [primary.aclose, sentinel.aclose]
+    pool = aioredis.ConnectionPool(**servers)
+    single = aioredis.Redis.from_pool(pool)
+    return single, (), [single.aclose]
 
 
-class _Credentials(CredentialProvider):
-    """server: where the URL led when it was first read. A pool knows one server: another one needs a restart."""
+class Credentials(CredentialProvider):
+    """address: where the URL led when it was first read. A pool knows one place: another one needs a restart."""
 
     def __init__(self, url: Url) -> None:
         self._url = anew(url)
         self._moved = False
-        self.server, _ = _parts(self._url())
+        self.address, self._login = parse(self._url())
 
-    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+    def get_credentials(self) -> Login:  # type: ignore[override]  # () for no login: redis-py then sends no AUTH
         """User and password, as Redis' AUTH takes them; nothing at all for a URL without them."""
-        server, login = _parts(self._url())
-        if server != self.server and not self._moved:
+        try:
+            address, self._login = parse(self._url())
+        except SettingsError as error:
+            _log.error("the login of the URL before is kept", why=str(error))
+            return self._login
+        if address != self.address and not self._moved:
             self._moved = True  # once: it stays so until the restart
             _log.warning("the URL of HEADRACE_OUTCOMES leads to another server or database now: that needs a restart")
-        return login
+        return self._login
 
-    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+    async def get_credentials_async(self) -> Login:  # type: ignore[override]
         return self.get_credentials()
-
-
-def _parts(url: str) -> tuple[Mapping[str, Any], tuple[str] | tuple[str, str]]:
-    """What says where the server is, and the login."""
-    options: dict[str, Any] = dict(parse_url(url))
-    user, password = options.pop("username", ""), options.pop("password", "")
-    if not user and not password:
-        return options, ()  # type: ignore[return-value]  # redis-py then sends no AUTH, which its type does not tell
-    return options, (user, password) if user else (password,)

@@ -1,50 +1,65 @@
-"""The OutcomeStore port on Redis."""
+"""The OutcomeStore port on Redis: one server, what Sentinel says is the primary, or a cluster."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-import msgpack
-import orjson
-from redis.exceptions import RedisError
-
-from jobs.adapters.redis import scripts
-from jobs.adapters.redis.client import client, why
+from jobs.adapters.redis import records
+from jobs.adapters.redis.advice import advice
+from jobs.adapters.redis.keys import ClusterKeys, Keys
+from jobs.adapters.redis.letter_scripts import SETTLE
+from jobs.adapters.redis.letters import Letters
+from jobs.adapters.redis.link import Call, Link
+from jobs.adapters.redis.records import Arguments, written
+from jobs.adapters.redis.script import Script
+from jobs.adapters.redis.scripts import CLAIM, PING, PROGRESS, QUEUED, RENEW
 from jobs.clock import Clock
-from jobs.errors import StoreUnavailable
-from jobs.model import Reason, State
-from jobs.ports import Answer, Claim, DeadLetter, DeadPage, DeliveryRecord, Failure, JobRecord, Outcome, Queued, Verdict
+from jobs.model import State
+from jobs.ports import Answer, Claim, DeadLetter, DeadPage, JobRecord, Outcome, Queued, Verdict
 from jobs.secret_url import Url
 from jobs.settings import Settings
 
-# Commands at once: a coalescer has two under way, and there are few of them.
-MOST_CONNECTIONS = 32
+Groups = Sequence[Sequence[int]]
+
+# Commands at once, of those that write and of those that only read: a flood of the ones must not hold up the others. A coalescer
+# has two under way, and there are few of them.
+MOST_AT_ONCE = 32
 
 
 class RedisOutcomes:
-    """One script call a batch. Timeouts are short, and nothing is retried here: the callers know what may be repeated.
+    """One script call a batch; on a cluster one a slot, side by side, in one pipeline to each server. Timeouts are short, and
+    nothing is retried here: the callers know what may be repeated.
+
+    On a cluster a list is done slot by slot: when one of them fails, others may have been done, and all may be asked again.
+    A dead letter is written with its outcome, on the same slot. The lists of dead letters are on another slot, and are written
+    after: no letter is lost, but when this process ends in between, a letter is listed only after the next `purge`, or after
+    the same outcome or letter came again.
 
     url: asked for its user and password anew by each connection.
     """
 
-    def __init__(self, url: Url, settings: Settings, clock: Clock) -> None:
-        self._redis = client(url, settings, MOST_CONNECTIONS)
+    def __init__(self, url: Url, settings: Settings, clock: Clock) -> None:  # noqa: ARG002  # every store is given one; here the server's decides
+        self._writes = Link(url, settings, MOST_AT_ONCE)
+        self._reads = Link(url, settings, MOST_AT_ONCE)
+        self._keys = ClusterKeys() if self._writes.cluster else Keys()
         self._ttl = int(settings.retention)
-        self._clock = clock
-        register = self._redis.register_script
-        self._queued, self._claim, self._renew = map(register, (scripts.QUEUED, scripts.CLAIM, scripts.RENEW))
-        self._settle, self._progress, self._bury = map(register, (scripts.SETTLE, scripts.PROGRESS, scripts.BURY))
-        self._replayed, self._drop = map(register, (scripts.REPLAYED, scripts.DROP))
+        self._letters = Letters(self._writes, self._reads, self._keys, self._ttl)
 
     async def open(self) -> None:
         await self.ping()
+        await self._reads.ask("EXISTS", self._keys.alive)  # a cluster tells its servers now, while the URL's are there
 
     async def close(self) -> None:
-        await self._redis.aclose()
+        await self._writes.close()
+        await self._reads.close()
 
     async def ping(self) -> None:
-        await self._ask(self._redis.ping())
+        await self._writes.run(PING, Call([self._keys.alive], []))
+
+    async def advice(self) -> list[str]:
+        """What an operator should mend although the store works. Raises StoreUnavailable."""
+        return await advice(self._reads)
 
     async def queued(self, records: Sequence[Queued]) -> None:
         await self._record(records, State.QUEUED, State.UNCONFIRMED)
@@ -53,160 +68,99 @@ class RedisOutcomes:
         await self._record(records, State.UNCONFIRMED, State.QUEUED)
 
     async def claim(self, claims: Sequence[Claim]) -> list[Answer]:
-        arguments: list[Any] = [self._ttl]
-        for c in claims:
-            arguments += (c.queue, c.job_type, c.accepted_at, c.replay, c.attempt, c.token, int(c.lease * 1000))
-        answers = await self._ask(self._claim([_key(c.job_id) for c in claims], arguments))
-        return [Answer(Verdict(verdict.decode()), int(ms) / 1000) for verdict, ms in answers]
+        return [_answer(told) for told in await self._batch(CLAIM, claims)]
 
     async def renew(self, claims: Sequence[Claim]) -> list[bool]:
-        arguments = [part for c in claims for part in (c.queue, c.token, int(c.lease * 1000))]
-        return [bool(kept) for kept in await self._ask(self._renew([_key(c.job_id) for c in claims], arguments))]
+        return [bool(kept) for kept in await self._batch(RENEW, claims)]
 
     async def settle(self, outcomes: Sequence[Outcome]) -> list[bool]:
-        arguments: list[Any] = [self._ttl]
-        for o in outcomes:
-            ended = "" if o.state is State.QUEUED else repr(o.at)
-            due = "" if o.next_at is None else repr(o.next_at)
-            dead = b"" if o.dead is None else _packed(o.dead)
-            arguments += (o.queue, o.token, o.state.value, ended, due, o.result or "", _failure_text(o.failure), dead)
-        return [bool(done) for done in await self._ask(self._settle([_key(o.job_id) for o in outcomes], arguments))]
+        with written("an outcome"):
+            items = [records.of_outcome(o) for o in outcomes]
+        jobs = [self._keys.job(o.claim.job_id) for o in outcomes]
+        letters = [(n, o.dead) for n, o in enumerate(outcomes) if o.dead is not None]
+        keys = {n: self._letters.key(letter) for n, letter in letters}
+        groups = self._writes.groups(jobs)
+        head = (self._ttl, self._keys.index, self._keys.listed)
+        calls = [
+            Call([jobs[n] for n in group] + [keys[n] for n in group if n in keys], [*head, _packed([items[n] for n in group])])
+            for group in groups
+        ]
+        answers = _spread(groups, await self._writes.run(SETTLE, *calls), len(outcomes))
+        await self._letters.listed([(letter, answers[n]) for n, letter in letters if answers[n]])
+        return [bool(done) for done in answers]
 
     async def progress(self, claim: Claim, progress: str) -> bool:
-        return bool(await self._ask(self._progress([_key(claim.job_id)], [claim.queue, claim.token, progress])))
+        arguments = [claim.queue, claim.replay, claim.attempt, claim.token, progress]
+        (done,) = await self._writes.run(PROGRESS, Call([self._keys.job(claim.job_id)], arguments))
+        return bool(done)
 
     async def job(self, job_id: str) -> JobRecord | None:
-        found = await self._ask(self._redis.hgetall(_key(job_id)))
-        if not found:
-            return None
-        fields = {name.decode(): value.decode() for name, value in found.items()}
-        queues = sorted(name[2:] for name in fields if name.startswith("c:"))
-        return JobRecord(job_id, fields["type"], float(fields["at"]), tuple(_delivery(queue, fields) for queue in queues))
+        found = await self._reads.ask("HGETALL", self._keys.job(job_id))
+        return records.job_of(job_id, found) if found else None
 
     async def bury(self, dead: Sequence[DeadLetter]) -> None:
-        await self._ask(self._bury([], [self._ttl, *(_packed(letter) for letter in dead)]))
+        await self._letters.bury(dead)
 
     async def dead_letters(
         self, *, queue: str | None = None, job_type: str | None = None, cursor: str | None = None, limit: int = 50
     ) -> DeadPage:
-        index = f"headrace:dead:queue:{queue}" if queue else f"headrace:dead:type:{job_type}" if job_type else "headrace:dead"
-        items: list[DeadLetter] = []
-        # Both filters: walk one index and look at the other field, a bounded number of pages at a time.
-        while len(items) <= limit:
-            ids = await self._after(index, cursor, limit + 1)
-            for dead_id in ids:
-                letter = await self.dead_letter(dead_id)
-                if letter is not None and (job_type is None or letter.job_type == job_type):
-                    items.append(letter)
-            if len(ids) <= limit:
-                break
-            cursor = _cursor(items[-1]) if items else cursor
-        more = len(items) > limit
-        return DeadPage(tuple(items[:limit]), _cursor(items[limit - 1]) if more else None)
+        return await self._letters.page(queue, job_type, cursor, limit)
 
     async def dead_letter(self, dead_id: str) -> DeadLetter | None:
-        found = await self._ask(self._redis.hgetall(f"headrace:dead:{dead_id}"))
-        return _letter(dead_id, found) if found else None
+        return await self._letters.letter(dead_id)
 
-    async def replayed(self, dead_id: str, at: float) -> bool:
-        letter = await self.dead_letter(dead_id)
-        if letter is None:
-            return False
-        replay = letter.headers.get("headrace-replay", "0")
-        return bool(await self._ask(self._replayed([], [dead_id, repr(at), replay, self._ttl])))
+    async def replayed(self, dead_id: str, at: float, replay: int) -> bool:
+        return await self._letters.replayed(dead_id, at, replay)
 
     async def drop(self, dead_id: str) -> bool:
-        return bool(await self._ask(self._drop([], [dead_id])))
+        return await self._letters.drop(dead_id)
 
     async def purge(self) -> int:
-        """Nothing to do: every job's key expires by itself."""
+        """Every job's key expires by itself: nothing goes here. On a cluster a bounded part of the letters is looked through for
+        those that are not listed."""
+        await self._letters.mend()
         return 0
 
-    async def _record(self, records: Sequence[Queued], state: State, over: State) -> None:
-        arguments: list[Any] = [self._ttl, state.value, over.value]
-        for record in records:
-            arguments += (record.job_type, record.accepted_at, len(record.queues), *record.queues)
-        await self._ask(self._queued([_key(record.job_id) for record in records], arguments))
+    async def _record(self, given: Sequence[Queued], state: State, over: State) -> None:
+        jobs = [self._keys.job(record.job_id) for record in given]
+        items = [records.of_queued(record) for record in given]
+        head = (self._ttl, state.value, over.value)
+        await self._writes.run(QUEUED, *_calls(self._writes.groups(jobs), jobs, items, head))
 
-    async def _after(self, index: str, cursor: str | None, count: int) -> list[str]:
-        """Ids behind the cursor, newest first; within one time, by id, as Redis orders them."""
-        if cursor is None:
-            return [i.decode() for i in await self._ask(self._redis.zrevrange(index, 0, count - 1))]
-        died_at, _, dead_id = cursor.partition("~")
-        float(died_at)  # ValueError for what no page gave
-        found = await self._ask(self._redis.zrevrangebyscore(index, died_at, "-inf", start=0, num=count + 200, withscores=True))
-        later = [(i.decode(), score) for i, score in found]
-        return [i for i, score in later if score < float(died_at) or i < dead_id][:count]
-
-    async def _ask(self, command: Any) -> Any:
-        try:
-            return await command
-        except (RedisError, OSError, TimeoutError) as error:
-            raise StoreUnavailable(why(error)) from None
+    async def _batch(self, script: Script, claims: Sequence[Claim]) -> Sequence[Any]:
+        with written("a claim"):
+            items = [records.of_claim(c) for c in claims]
+        jobs = [self._keys.job(c.job_id) for c in claims]
+        groups = self._writes.groups(jobs)
+        return _spread(groups, await self._writes.run(script, *_calls(groups, jobs, items, (self._ttl,))), len(claims))
 
 
-def _key(job_id: str) -> str:
-    return f"headrace:job:{job_id}"
+def _calls(groups: Groups, keys: Sequence[str], items: Sequence[Arguments], head: Arguments) -> list[Call]:
+    return [Call([keys[n] for n in group], [*head, _packed([items[n] for n in group])]) for group in groups]
 
 
-def _cursor(letter: DeadLetter) -> str:
-    return f"{letter.died_at!r}~{letter.dead_id}"
+def _packed(items: Sequence[Arguments]) -> bytes:
+    with written("one of a batch"):
+        return records.pack(items)
 
 
-def _packed(letter: DeadLetter) -> bytes:
-    fields = {
-        "id": letter.dead_id,
-        "queue": letter.queue,
-        "reason": letter.reason.value,
-        "died_at": repr(letter.died_at),
-        "attempts": letter.attempts,
-        "headers": orjson.dumps(letter.headers),
-        "body": letter.body,
-        "job_id": letter.job_id or "",
-        "job_type": letter.job_type or "",
-        "failure": _failure_text(letter.failure),
-    }
-    packed: bytes = msgpack.packb(fields, use_bin_type=False)  # the script's library knows no binary type
-    return packed
+def _spread(groups: Groups, answers: Sequence[Sequence[Any]], count: int) -> Sequence[Any]:
+    """The answers in the order of the items."""
+    if len(groups) == 1:
+        return answers[0]
+    spread: list[Any] = [None] * count
+    for group, answer in zip(groups, answers, strict=True):
+        for n, one in zip(group, answer, strict=True):
+            spread[n] = one
+    return spread
 
 
-def _letter(dead_id: str, found: dict[bytes, bytes]) -> DeadLetter:
-    text = {name.decode(): value.decode() for name, value in found.items() if name not in (b"body", b"headers")}
-    return DeadLetter(
-        dead_id,
-        text["queue"],
-        Reason(text["reason"]),
-        float(text["died_at"]),
-        orjson.loads(found[b"headers"]),
-        found[b"body"],
-        int(text["attempts"]),
-        text["job_id"] or None,
-        text["job_type"] or None,
-        _failure(text["failure"]),
-        float(text["replayed_at"]) if "replayed_at" in text else None,
-    )
+_ANSWERS = {verdict.value.encode(): Answer(verdict) for verdict in Verdict}
 
 
-def _delivery(queue: str, fields: dict[str, str]) -> DeliveryRecord:
-    state, replay, attempt, *_ = fields[f"c:{queue}"].split("|")
-    started, ended, due = (fields.get(f"{name}:{queue}", "") for name in ("started", "ended", "next"))
-    return DeliveryRecord(
-        queue,
-        State(state),
-        int(attempt),
-        int(replay),
-        int(started) / 1000 if started else None,
-        float(ended) if ended else None,
-        float(due) if due else None,
-        fields.get(f"result:{queue}") or None,
-        _failure(fields.get(f"failure:{queue}", "")),
-        fields.get(f"progress:{queue}"),
-    )
-
-
-def _failure_text(failure: Failure | None) -> str:
-    return orjson.dumps(failure).decode() if failure else ""
-
-
-def _failure(text: str) -> Failure | None:
-    return Failure(**orjson.loads(text)) if text else None
+def _answer(told: Any) -> Answer:
+    """A verdict, or a verdict with ms."""
+    if isinstance(told, bytes):
+        return _ANSWERS[told]
+    verdict, ms = told
+    return Answer(_ANSWERS[verdict].verdict, ms / 1000)

@@ -1,213 +1,204 @@
-"""The scripts. Each works off a batch, atomically.
+"""The scripts of claims and outcomes. Each works off a batch, atomically: it reads all, and writes only if all could be read.
 
-A job is a hash, `headrace:job:<job_id>`: `type`, `at`, and for each queue a line `c:<queue>` that the scripts read,
+A job is a hash: `type`, `at`, and for each queue a line `c:<queue>` that the scripts read,
 
-    state|replay|attempt|token|lease end in ms|next_at in ms
+    state|replay|attempt|token|lease end in ms|due of a retry in ms; of a run the lease's length in ms
 
-and what only people read: `started:`, `ended:`, `next:`, `result:`, `failure:` and `progress:` of the queue.
-The server's clock decides leases: a pod whose clock is ahead must not take a claim that is alive.
+`crash:` of the queue has the token of the claim that was last answered with CRASHED, and what only people read is in `started:`,
+`ended:`, `next:`, `result:`, `failure:` and `progress:`.
+Version 0.1.0 wrote the same, with 0 for a lease's length, and reads what is written here: both run beside each other in an upgrade.
+
+The server's clock decides leases: a pod whose clock is ahead must not take a claim that is alive. That clock may step, and a
+replica that takes over has another: a lease never has more left than its length, so that a step back freezes no claim.
+
+`judge` and `accepts` are those of `jobs/claims.py`; `tests/properties/test_redis_claims.py` holds one against the other.
 """
 
-_COMMON = """
+from __future__ import annotations
+
+from jobs.adapters.redis.script import Script
+
+_RECORDS = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local function split(line)
-  local state, replay, attempt, token, lease, due = string.match(line, '^(%a+)|(%d+)|(%d+)|([^|]*)|(%d+)|(%d+)$')
-  return state, tonumber(replay), tonumber(attempt), token, tonumber(lease), tonumber(due)
-end
-local function join(state, replay, attempt, token, lease, due)
-  return state .. '|' .. string.format('%d', replay) .. '|' .. string.format('%d', attempt) .. '|' .. token .. '|'
-    .. string.format('%d', lease) .. '|' .. string.format('%d', due)
-end
+local known = {unconfirmed = 1, queued = 1, running = 1, retrying = 1, succeeded = 1, dead = 1, cancelled = 1}
 local final = {succeeded = true, dead = true, cancelled = true}
-local function bury(dead)
-  local key = 'headrace:dead:' .. dead.id
-  if redis.call('EXISTS', key) == 1 then return end
-  redis.call('HSET', key, 'queue', dead.queue, 'reason', dead.reason, 'died_at', dead.died_at, 'attempts', dead.attempts,
-    'headers', dead.headers, 'body', dead.body, 'job_id', dead.job_id, 'job_type', dead.job_type, 'failure', dead.failure)
-  redis.call('ZADD', 'headrace:dead', dead.died_at, dead.id)
-  redis.call('ZADD', 'headrace:dead:queue:' .. dead.queue, dead.died_at, dead.id)
-  if dead.job_type ~= '' then redis.call('ZADD', 'headrace:dead:type:' .. dead.job_type, dead.died_at, dead.id) end
+local not_begun = {unconfirmed = true, queued = true}
+local records = {}
+-- Read a delivery once into `records`: a batch may name it twice. Returns an error reply where that cannot be done.
+local function read(key, queue)
+  local line = redis.pcall('HGET', key, 'c:' .. queue)
+  if not line then return nil end
+  if type(line) == 'table' then return line end
+  local state, replay, attempt, token, ends, due = string.match(line, '^(%a+)|(%d+)|(%d+)|([^|]*)|(%d+)|(%d+)$')
+  if not known[state] then return redis.error_reply('BADRECORD the line c:' .. queue .. ' of ' .. key .. ' cannot be read') end
+  if not records[key] then records[key] = {} end
+  records[key][queue] = {state = state, replay = tonumber(replay), attempt = tonumber(attempt), token = token,
+    ends = tonumber(ends), due = tonumber(due)}
+end
+local function stored(key, queue) return records[key] and records[key][queue] end
+-- Lua writes a whole number below 10^14 as its digits: until the year 5138 in ms. more: further fields of the hash, and values.
+local function write(key, queue, r, ...)
+  if not records[key] then records[key] = {} end
+  records[key][queue] = r
+  redis.call('HSET', key, 'c:' .. queue, r.state .. '|' .. r.replay .. '|' .. r.attempt .. '|' .. r.token .. '|' .. r.ends .. '|'
+    .. r.due, ...)
+end
+-- Another queue's retry may be due later than a retention from now.
+local function keep(key, seconds)
+  if redis.call('TTL', key) < seconds then redis.call('EXPIRE', key, seconds) end
+end
+local function begin(key, job_type, at)
+  redis.call('HSETNX', key, 'type', job_type)
+  redis.call('HSETNX', key, 'at', at)
+end
+local function accepts(r, replay, attempt, token, state)
+  if not r then return true end
+  if r.replay > replay or (r.replay == replay and r.attempt > attempt) then return false end
+  local same = r.replay == replay and r.attempt == attempt
+  if final[r.state] and r.replay == replay then return same and r.token == token and r.state == state end
+  if not same then return true end
+  if r.token ~= token then return not_begun[r.state] == true end
+  if state == 'running' then return r.state == 'running' end
+  return r.state == state or r.state == 'running' or not_begun[r.state] == true
 end
 """
 
-# ARGV: ttl in s, the new state, the state that it may follow, then for each job: type, accepted_at, number of queues, queues.
-QUEUED = (
-    _COMMON
+# ARGV: ttl in s, the new state, the state that it may follow, and packed for each job: type, accepted_at, queues.
+QUEUED = Script(
+    _RECORDS
     + """
-local ttl, into, over, i = ARGV[1], ARGV[2], ARGV[3], 4
-for _, key in ipairs(KEYS) do
-  local n = tonumber(ARGV[i + 2])
-  redis.call('HSETNX', key, 'type', ARGV[i])
-  redis.call('HSETNX', key, 'at', ARGV[i + 1])
-  for q = i + 3, i + 2 + n do
-    local line = redis.call('HGET', key, 'c:' .. ARGV[q])
-    if not line then
-      redis.call('HSET', key, 'c:' .. ARGV[q], join(into, 0, 0, '', 0, 0))
-    else
-      local state, replay, attempt, token, lease, due = split(line)
-      if state == over then redis.call('HSET', key, 'c:' .. ARGV[q], join(into, replay, attempt, token, lease, due)) end
+local ttl, into, over, items = tonumber(ARGV[1]), ARGV[2], ARGV[3], cmsgpack.unpack(ARGV[4])
+for n, key in ipairs(KEYS) do
+  for _, queue in ipairs(items[n][3]) do
+    local fault = read(key, queue)
+    if fault then return fault end
+  end
+end
+for n, key in ipairs(KEYS) do
+  if not records[key] then begin(key, items[n][1], items[n][2]) end
+  for _, queue in ipairs(items[n][3]) do
+    local r = stored(key, queue)
+    if not r then
+      write(key, queue, {state = into, replay = 0, attempt = 0, token = '', ends = 0, due = 0})
+    elseif r.state == over then
+      r.state = into
+      write(key, queue, r)
     end
   end
-  redis.call('EXPIRE', key, ttl)
-  i = i + 3 + n
+  keep(key, ttl)
 end
 return 0
 """
 )
 
-# ARGV: ttl in s, then for each claim: queue, type, accepted_at, replay, attempt, token, lease in ms. Answers: verdict, ms.
-CLAIM = (
-    _COMMON
+# ARGV: ttl in s, and packed for each claim: queue, type, accepted_at, replay, attempt, token, lease in ms. Answers: a verdict, or a
+# verdict with ms.
+CLAIM = Script(
+    _RECORDS
     + """
-local answers = {}
-local function judge(line, replay, attempt, token)
-  if not line then return 'granted', 0 end
-  local state, r, a, holder, lease, due = split(line)
-  if r < replay or state == 'queued' or state == 'unconfirmed' then return 'granted', 0 end
-  if r > replay then return 'stale', 0 end
-  if final[state] then return 'settled', 0 end
-  if state == 'retrying' then
-    if a > attempt then return 'stale', 0 end
-    if a == attempt then return 'waiting', math.max(0, due - now) end
+-- What is left of a run's lease. One that has more left than its length was given by another clock: it begins anew. Of a run of
+-- version 0.1.0 the length is not known: it is the asker's.
+local function left(key, queue, r, lease)
+  local length = r.due > 0 and r.due or lease
+  if r.ends - now > length then
+    r.ends = now + length
+    write(key, queue, r)
+  end
+  return r.ends - now
+end
+local function judge(key, queue, r, replay, attempt, token, lease)
+  if not r then return 'granted', 0 end
+  if r.replay > replay then return 'stale', 0 end
+  local alive = 0
+  if r.state == 'running' and (r.replay < replay or r.token ~= token) then alive = left(key, queue, r, lease) end
+  if r.replay < replay then
+    if alive > 0 then return 'held', alive end
     return 'granted', 0
   end
-  if holder == token then return 'granted', 0 end
-  if lease > now then return 'held', lease - now end
-  if a > attempt then return 'stale', 0 end
+  if final[r.state] then return 'settled', 0 end
+  if r.state == 'running' then
+    -- The answer to the same claim was lost on its way.
+    if r.token == token then return redis.call('HGET', key, 'crash:' .. queue) == token and 'crashed' or 'granted', 0 end
+    if alive > 0 then return 'held', alive end
+    if r.attempt == attempt then return 'crashed', 0 end
+  elseif r.state == 'retrying' and r.attempt == attempt then
+    return 'waiting', math.max(0, r.due - now)
+  end
+  if r.attempt > attempt then return 'stale', 0 end
   return 'granted', 0
 end
+local items, answers = cmsgpack.unpack(ARGV[2]), {}
 for n, key in ipairs(KEYS) do
-  local i = 2 + (n - 1) * 7
-  local queue, replay, attempt, token = ARGV[i], tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4]), ARGV[i + 5]
-  local verdict, ms = judge(redis.call('HGET', key, 'c:' .. queue), replay, attempt, token)
-  if verdict == 'granted' then
-    redis.call('HSETNX', key, 'type', ARGV[i + 1])
-    redis.call('HSETNX', key, 'at', ARGV[i + 2])
-    redis.call('HSET', key, 'c:' .. queue, join('running', replay, attempt, token, now + ARGV[i + 6], 0), 'started:' .. queue, now)
-    redis.call('HDEL', key, 'ended:' .. queue, 'next:' .. queue)
-    redis.call('EXPIRE', key, ARGV[1])
-  end
-  answers[n] = {verdict, ms}
+  local fault = read(key, items[n][1])
+  if fault then return fault end
 end
-return answers
-"""
-)
-
-# ARGV for each claim: queue, token, lease in ms. Answers: 1 or 0.
-RENEW = (
-    _COMMON
-    + """
-local answers = {}
 for n, key in ipairs(KEYS) do
-  local i = (n - 1) * 3
-  local line, kept = redis.call('HGET', key, 'c:' .. ARGV[i + 1]), 0
-  if line then
-    local state, replay, attempt, token, lease, due = split(line)
-    if token == ARGV[i + 2] and state == 'running' then
-      redis.call('HSET', key, 'c:' .. ARGV[i + 1], join(state, replay, attempt, token, now + ARGV[i + 3], due))
-      kept = 1
+  local item = items[n]
+  local queue, replay, attempt, token, lease = item[1], item[4], item[5], item[6], item[7]
+  local r = stored(key, queue)
+  local verdict, ms = judge(key, queue, r, replay, attempt, token, lease)
+  if verdict == 'granted' or verdict == 'crashed' then
+    if not r then begin(key, item[2], item[3]) end
+    local run = {state = 'running', replay = replay, attempt = attempt, token = token, ends = now + lease, due = lease}
+    write(key, queue, run, 'started:' .. queue, now)
+    if r and (r.attempt > 0 or r.replay > 0) then
+      redis.call('HDEL', key, 'ended:' .. queue, 'next:' .. queue, 'crash:' .. queue)
     end
+    if verdict == 'crashed' then redis.call('HSET', key, 'crash:' .. queue, token) end
+    keep(key, tonumber(ARGV[1]))
   end
-  answers[n] = kept
+  answers[n] = ms > 0 and {verdict, ms} or verdict
 end
 return answers
 """
 )
 
-# ARGV: ttl in s, then for each outcome: queue, token, state, ended, next_at, result, failure, packed dead letter or nothing.
-# The answers are 1 or 0.
-SETTLE = (
-    _COMMON
+# ARGV as those of CLAIM. Answers: 1 or 0.
+RENEW = Script(
+    _RECORDS
     + """
-local answers = {}
+local items, answers = cmsgpack.unpack(ARGV[2]), {}
 for n, key in ipairs(KEYS) do
-  local i = 2 + (n - 1) * 8
-  local queue, into, done = ARGV[i], ARGV[i + 2], 0
-  local line = redis.call('HGET', key, 'c:' .. queue)
-  if line then
-    local state, replay, attempt, token = split(line)
-    if token == ARGV[i + 1] and (state == 'running' or state == into) then
-      local due = ARGV[i + 4] == '' and 0 or math.floor(tonumber(ARGV[i + 4]) * 1000)
-      redis.call('HSET', key, 'c:' .. queue, join(into, replay, attempt, token, 0, due), 'ended:' .. queue, ARGV[i + 3],
-        'next:' .. queue, ARGV[i + 4], 'result:' .. queue, ARGV[i + 5], 'failure:' .. queue, ARGV[i + 6])
-      redis.call('EXPIRE', key, ARGV[1])
-      if ARGV[i + 7] ~= '' then bury(cmsgpack.unpack(ARGV[i + 7])) end
-      done = 1
+  local fault = read(key, items[n][1])
+  if fault then return fault end
+end
+for n, key in ipairs(KEYS) do
+  local item = items[n]
+  local queue, replay, attempt, token, lease = item[1], item[4], item[5], item[6], item[7]
+  local r = stored(key, queue)
+  answers[n] = 0
+  if accepts(r, replay, attempt, token, 'running') then
+    local ours = r and r.replay == replay and r.attempt == attempt and r.token == token
+    if not r then begin(key, item[2], item[3]) end
+    write(key, queue, {state = 'running', replay = replay, attempt = attempt, token = token, ends = now + lease, due = lease})
+    if not ours then  -- it was forgotten: when it began is not known any more
+      redis.call('HSET', key, 'started:' .. queue, now)
+      redis.call('HDEL', key, 'ended:' .. queue, 'next:' .. queue)
     end
+    keep(key, tonumber(ARGV[1]))
+    answers[n] = 1
   end
-  answers[n] = done
 end
 return answers
 """
 )
 
-# KEYS[1]: the job. ARGV: queue, token, progress.
-PROGRESS = (
-    _COMMON
+# KEYS[1]: the job. ARGV: queue, replay, attempt, token, progress.
+PROGRESS = Script(
+    _RECORDS
     + """
-local line = redis.call('HGET', KEYS[1], 'c:' .. ARGV[1])
-if not line then return 0 end
-local _, _, _, token = split(line)
-if token ~= ARGV[2] then return 0 end
-redis.call('HSET', KEYS[1], 'progress:' .. ARGV[1], ARGV[3])
+local fault = read(KEYS[1], ARGV[1])
+if fault then return fault end
+local r = stored(KEYS[1], ARGV[1])
+local ours = r and r.token == ARGV[4] and r.replay == tonumber(ARGV[2]) and r.attempt == tonumber(ARGV[3])
+if not ours or r.state ~= 'running' then return 0 end
+redis.call('HSET', KEYS[1], 'progress:' .. ARGV[1], ARGV[5])
 return 1
 """
 )
 
-# ARGV: ttl in s, then the packed dead letters.
-BURY = (
-    _COMMON
-    + """
-for n = 2, #ARGV do
-  local dead = cmsgpack.unpack(ARGV[n])
-  bury(dead)
-  if dead.job_id ~= '' and dead.job_type ~= '' then
-    local key, field = 'headrace:job:' .. dead.job_id, 'c:' .. dead.queue
-    redis.call('HSETNX', key, 'type', dead.job_type)
-    redis.call('HSETNX', key, 'at', dead.died_at)
-    local line = redis.call('HGET', key, field)
-    local state, replay, attempt, token, lease = 'queued', 0, dead.attempts, '', 0
-    if line then state, replay, attempt, token, lease = split(line) end
-    if not final[state] and not (state == 'running' and lease > now) then
-      redis.call('HSET', key, field, join('dead', replay, attempt, token, 0, 0), 'ended:' .. dead.queue, dead.died_at,
-        'failure:' .. dead.queue, dead.failure)
-    end
-    redis.call('EXPIRE', key, ARGV[1])
-  end
-end
-return 0
-"""
-)
+# A small write, as a script: a server that refuses either is away. KEYS[1]: a key of its own.
+PING = Script("return redis.call('SET', KEYS[1], 1, 'EX', 60)")
 
-# ARGV: dead id, at, replay of the dead message, ttl in s.
-REPLAYED = (
-    _COMMON
-    + """
-local key = 'headrace:dead:' .. ARGV[1]
-if redis.call('EXISTS', key) == 0 then return 0 end
-redis.call('HSET', key, 'replayed_at', ARGV[2])
-local job, queue = redis.call('HGET', key, 'job_id'), redis.call('HGET', key, 'queue')
-local line = redis.call('HGET', 'headrace:job:' .. job, 'c:' .. queue)
-if line then
-  local state, replay = split(line)
-  if state == 'dead' and replay == tonumber(ARGV[3]) then
-    redis.call('HSET', 'headrace:job:' .. job, 'c:' .. queue, join('queued', replay + 1, 0, '', 0, 0), 'failure:' .. queue, '')
-    redis.call('HDEL', 'headrace:job:' .. job, 'ended:' .. queue)
-    redis.call('EXPIRE', 'headrace:job:' .. job, ARGV[4])
-  end
-end
-return 1
-"""
-)
-
-# ARGV: dead id.
-DROP = """
-local key = 'headrace:dead:' .. ARGV[1]
-local queue, kind = redis.call('HGET', key, 'queue'), redis.call('HGET', key, 'job_type')
-if not queue then return 0 end
-redis.call('ZREM', 'headrace:dead', ARGV[1])
-redis.call('ZREM', 'headrace:dead:queue:' .. queue, ARGV[1])
-redis.call('ZREM', 'headrace:dead:type:' .. kind, ARGV[1])
-return redis.call('DEL', key)
-"""
+RECORDS = _RECORDS

@@ -4,78 +4,113 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sqlite3
-import uuid
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-import orjson
-
-from jobs.adapters.sqlite.database import Database, DatabaseUnavailable
-from jobs.adapters.sqlite.subscription import SqliteSubscription, free
+from jobs.adapters.sqlite import messages
+from jobs.adapters.sqlite.database import Database, DatabaseUnavailable, Unanswered, Work
+from jobs.adapters.sqlite.liveness import Process, this_process
+from jobs.adapters.sqlite.moment import Moment
+from jobs.adapters.sqlite.subscription import SqliteSubscription
+from jobs.chance import Chance, SystemChance
 from jobs.clock import Clock
-from jobs.errors import BrokerUnavailable, PublishTimeout, SettingsError, Unroutable
+from jobs.errors import BadRecord, BrokerError, BrokerUnavailable, PublishTimeout, SettingsError, Unpublishable, Unroutable
 from jobs.ports import Delivery, Depth, Message
 from jobs.settings import Settings
+from jobs.text import text_of
 from jobs.topology import Topology, dead_queue
+from telemetry.supervisor import Beat, Supervised, Supervisor
 
 # An owner shows every second that it lives. On the same host a dead one is seen by its pid at once; elsewhere by this silence.
 BEAT, SILENCE = 1.0, 30.0
 
+_Item = tuple["asyncio.Future[None]", list[messages.Row]]
+
 
 class SqliteBroker:
-    """One row a message and queue; what an owner holds is marked with its name."""
+    """One row a message and queue; what a subscription holds is marked with its name.
 
-    def __init__(self, path: str, topology: Topology, settings: Settings, clock: Clock) -> None:
-        self.database = Database.at(path, settings.store_timeout)
-        self.owner = uuid.uuid4().hex
+    supervisor: owns its loops; None: it has its own. patience: seconds without a sign of life after which a loop begins again.
+    """
+
+    lost = None  # a retry waits in its queue
+
+    def __init__(
+        self,
+        path: str,
+        topology: Topology,
+        settings: Settings,
+        clock: Clock,
+        supervisor: Supervisor | None = None,
+        chance: Chance | None = None,
+    ) -> None:
+        self.chance = chance or SystemChance()
         self.clock = clock
+        self.supervisor = supervisor or Supervisor(chance=self.chance)
+        self.database = Database.at(path, settings.store_timeout, clock, chance, supervisor)
+        self.patience = 30.0 + 2 * self.database.answers_within
         self.limit = settings.delivery_limit
+        # The names under which this process appears among the owners: the broker's own, and its subscriptions'. The first is there
+        # so that each beat writes something: what cannot be written cannot be published either.
+        self._name = self.chance.token()
+        self.names = {self._name}
         self._topology = topology
         self._queues = {q for queue in topology.queues for q in (queue, dead_queue(queue))}
         self._timeout = settings.publish_timeout
+        self._connect_timeout = settings.connect_timeout
+        self._opened = False
         self._broken: str | None = "not open"
-        self._keeper: asyncio.Task[None] | None = None
+        self._keeper: Supervised | None = None
+        self._looked = asyncio.Event()
+        self._leaving: dict[str, Work[None]] = {}
+        self._seen: dict[str, tuple[float, float]] = {}
 
     async def open(self) -> None:
-        self._keeper = asyncio.get_running_loop().create_task(self._keep())
-        await self._try_open()
+        self._keeper = self.supervisor.start("sqlite keeper", self._keep, patience=self.patience)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._connect_timeout):
+                await self._looked.wait()
 
     async def close(self) -> None:
         if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
-        if self._broken is None:
-            with contextlib.suppress(DatabaseUnavailable):
-                await self.database.write(lambda c: forget_owner(c, self.owner, self.limit))
+            await self._keeper.stop()
+        if self._opened:
+            await self.leave(self._name, lambda c: messages.forget(c, self._name, self.limit))
+        for owner in list(self._leaving):
+            await self._try_leaving(owner)
+        if self._opened:
+            self._opened = False
             await self.database.close()
         self._broken = "closed"
 
     def publish(self, window: Sequence[Message]) -> list[asyncio.Future[None]]:
         loop = asyncio.get_running_loop()
         futures: list[asyncio.Future[None]] = [loop.create_future() for _ in window]
-        rows, waiting, now = [], [], self.clock.wall()
+        items, now = list[_Item](), self.now()
         for message, future in zip(window, futures, strict=True):
-            queues = self._queues_of(message)
-            if not queues:
-                future.set_exception(Unroutable(f"no queue is bound for job type {message.job_type!r}"))
-                continue
-            waiting.append(future)
-            rows += [row(queue, message, now) for queue in queues]
-        if waiting:
-            timer = loop.call_later(self._timeout, _give_up, waiting, self._timeout)
-            written = self.database.write(lambda c: insert(c, rows))
-            written.add_done_callback(lambda done: _confirm(done, waiting, timer))
+            try:
+                items.append((future, self._rows(message, now)))
+            except BrokerError as error:
+                future.set_exception(error)
+        if items:
+            timer = loop.call_later(self._timeout, _give_up, [future for future, _ in items], self._timeout)
+            self._insert(items, timer)
         return futures
 
     def subscribe(self, queue: str, prefetch: int, deliver: Callable[[Delivery], None]) -> SqliteSubscription:
         return SqliteSubscription(self, queue, prefetch, deliver)
 
+    async def leave(self, owner: str, work: Work[None]) -> None:
+        """The last words of a subscription. While the file is away the keeper goes on trying: nobody else may free what it held
+        as long as this process lives."""
+        self.names.discard(owner)
+        self._leaving[owner] = work
+        await self._try_leaving(owner)
+
     async def depth(self, queue: str) -> Depth:
-        """Counted over the partial indexes: about 15 ms for a million ready messages, so in the writer's thread."""
+        """In the writer's thread, since it may take a while."""
         try:
-            return await self.database.write(lambda c: _depth(c, queue))
+            return await self.database.write(lambda c: messages.depth(c, queue))
         except DatabaseUnavailable as error:
             raise BrokerUnavailable(str(error)) from None
 
@@ -86,103 +121,105 @@ class SqliteBroker:
         """Nothing: the file is ours alone."""
         return []
 
-    def _queues_of(self, message: Message) -> tuple[str, ...]:
-        if message.queue is None:
-            return self._topology.bindings.get(message.job_type, ())
-        return (message.queue,) if message.queue in self._queues else ()
+    def now(self) -> Moment:
+        return Moment.of(self.clock)
 
-    async def _try_open(self) -> None:
+    def _rows(self, message: Message, now: Moment) -> list[messages.Row]:
+        """Its row in each queue that gets it. Raises BrokerError."""
+        queues = self._topology.bindings.get(message.job_type, ()) if message.queue is None else (message.queue,)
+        if not queues or not self._queues.issuperset(queues):
+            raise Unroutable(f"no queue is bound for job type {message.job_type!r}")
         try:
-            await self.database.open()
+            return [messages.row(queue, message, now) for queue in queues]
+        except (TypeError, ValueError) as error:
+            raise Unpublishable(f"it cannot be encoded: {text_of(error, 200)}") from None
+
+    def _insert(self, items: list[_Item], timer: asyncio.TimerHandle | None) -> None:
+        rows = [row for _, of_one in items for row in of_one]
+        written = self.database.write(lambda c: messages.insert(c, rows))
+        written.add_done_callback(lambda done: self._inserted(done, items, timer))
+
+    def _inserted(self, done: asyncio.Future[None], items: list[_Item], timer: asyncio.TimerHandle | None) -> None:
+        error = done.exception()
+        if isinstance(error, BadRecord) and len(items) > 1:
+            for item in items:  # one of them is at fault; the timer goes on
+                self._insert([item], None)
+            return
+        if timer is not None:
+            timer.cancel()
+        for future, _ in items:
+            if not future.done():
+                future.set_result(None) if error is None else future.set_exception(_as_broker_error(error))
+
+    async def _keep(self, beat: Beat) -> None:
+        """Every second: open what could not be opened, show that we live, free what the dead held, let delayed ones in."""
+        while True:
+            beat()
+            await self._look_after()
+            self._looked.set()
+            await asyncio.sleep(BEAT)
+            if self.database.supervisor is not self.supervisor and (wrong := self.database.supervisor.wrong):
+                raise RuntimeError("; ".join(wrong))  # so that it is seen where our own loops are
+
+    async def _look_after(self) -> None:
+        try:
+            if not self._opened:
+                await self.database.open()
+                self._opened = True
+            await self._beat()
         except (DatabaseUnavailable, SettingsError) as error:
             self._broken = str(error)
             return
         self._broken = None
-        await self._beat()
-
-    async def _keep(self) -> None:
-        """Every second: open what could not be opened, show that we live, free what the dead held, let delayed ones in."""
-        while True:
-            await asyncio.sleep(BEAT)
-            if self._broken is not None:
-                await self._try_open()
-            else:
-                await self._beat()
+        for owner in list(self._leaving):
+            await self._try_leaving(owner)
 
     async def _beat(self) -> None:
-        now, me = self.clock.wall(), (self.owner, _host(), os.getpid(), _born(os.getpid()))
-        with contextlib.suppress(DatabaseUnavailable):  # the next beat does it
-            await self.database.write(lambda c: _beat(c, me, now, self.limit))
+        now, me, mine = self.now(), this_process(), list(self.names)
+
+        def beat(c: sqlite3.Connection) -> list[tuple[str, Process, float]]:
+            for owner in mine:
+                messages.appear(c, owner, me, now.seconds)
+            others = [other for other in messages.owners(c) if other[0] not in self.names]
+            for owner, process, figure in others:
+                if self._gone(owner, process, figure):
+                    messages.forget(c, owner, self.limit)
+            messages.free_orphans(c, self.limit)
+            messages.measure_anew(c, now)
+            messages.let_in(c, now)
+            return others
+
+        others = await self.database.write(beat)
+        steady = self.clock.steady()
+        before, self._seen = self._seen, {}
+        for owner, _, figure in others:
+            known = before.get(owner)
+            self._seen[owner] = known if known is not None and known[0] == figure else (figure, steady)
+
+    def _gone(self, owner: str, process: Process, figure: float) -> bool:
+        """By its pid; where that tells nothing, by the silence that we saw ourselves."""
+        dead = process.dead
+        if dead is not None:
+            return dead
+        seen = self._seen.get(owner)
+        return seen is not None and seen[0] == figure and self.clock.steady() - seen[1] > SILENCE
+
+    async def _try_leaving(self, owner: str) -> None:
+        if (work := self._leaving.get(owner)) is not None:
+            with contextlib.suppress(DatabaseUnavailable):
+                await self.database.write(work)
+                self._leaving.pop(owner, None)
 
 
-def row(queue: str, message: Message, now: float) -> tuple[object, ...]:
-    """The row of one message in one queue."""
-    delayed = message.delay > 0
-    headers = orjson.dumps(message.headers).decode()
-    return (queue, 2 if delayed else 0, message.priority, now + message.delay if delayed else 0.0, headers, message.body)
-
-
-def insert(connection: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> None:
-    connection.executemany(
-        "INSERT INTO messages (queue, state, priority, visible_at, headers, body) VALUES (?, ?, ?, ?, ?, ?)", rows
-    )
-
-
-def forget_owner(connection: sqlite3.Connection, owner: str, limit: int) -> None:
-    held = connection.execute("SELECT id FROM messages WHERE owner = ? AND state = 1", (owner,)).fetchall()
-    free(connection, [i for (i,) in held], limit)
-    connection.execute("DELETE FROM owners WHERE owner = ?", (owner,))
-
-
-def _beat(connection: sqlite3.Connection, me: tuple[str, str, int, str], now: float, limit: int) -> None:
-    connection.execute("INSERT OR REPLACE INTO owners (owner, host, pid, born, beat) VALUES (?, ?, ?, ?, ?)", (*me, now))
-    for owner, host, pid, born, beat in connection.execute("SELECT owner, host, pid, born, beat FROM owners").fetchall():
-        gone = _born(pid) != born if host == me[1] else now - beat > SILENCE
-        if owner != me[0] and gone:
-            forget_owner(connection, owner, limit)
-    connection.execute("UPDATE messages SET state = 0 WHERE state = 2 AND visible_at <= ?", (now,))
-
-
-def _depth(connection: sqlite3.Connection, queue: str) -> Depth:
-    ready = connection.execute("SELECT count(*) FROM messages WHERE queue = ? AND state = 0", (queue,)).fetchone()[0]
-    held = "SELECT count(*) FROM messages WHERE state = 1 AND queue = ? AND owner IN (SELECT owner FROM owners)"
-    delayed = "SELECT count(*) FROM messages WHERE state = 2 AND queue = ?"
-    return Depth(
-        ready=ready,
-        unacked=connection.execute(held, (queue,)).fetchone()[0],
-        delayed=connection.execute(delayed, (queue,)).fetchone()[0],
-    )
-
-
-def _confirm(done: asyncio.Future[None], waiting: list[asyncio.Future[None]], timer: asyncio.TimerHandle) -> None:
-    timer.cancel()
-    error = None if done.cancelled() else done.exception()
-    for future in waiting:
-        if future.done():
-            continue
-        if error is None:
-            future.set_result(None)
-        else:
-            future.set_exception(BrokerUnavailable(str(error)))
+def _as_broker_error(error: BaseException) -> BrokerError:
+    if isinstance(error, Unanswered):
+        return PublishTimeout(str(error))
+    if isinstance(error, DatabaseUnavailable):
+        return BrokerUnavailable(str(error))
+    return Unpublishable(f"it cannot be stored: {text_of(error, 200)}")
 
 
 def _give_up(waiting: list[asyncio.Future[None]], timeout: float) -> None:
     for future in waiting:
         if not future.done():
             future.set_exception(PublishTimeout(f"no commit within {timeout:g} s"))
-
-
-def _host() -> str:
-    """Names this machine's pids: the boot and the pid namespace, where Linux tells them."""
-    with contextlib.suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return boot + str(Path("/proc/self/ns/pid").readlink())
-    return uuid.uuid4().hex  # unknown: only silence tells that an owner is gone
-
-
-def _born(pid: int) -> str:
-    """When a process started, in clock ticks since boot; empty if there is none. A pid may be given out again."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""

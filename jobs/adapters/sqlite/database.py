@@ -1,234 +1,244 @@
-"""One SQLite file: a writer thread that commits in groups, and a connection for short reads on the event loop."""
+"""One SQLite file on the event loop: writes go to the writer's thread, short reads use a connection of their own."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import sqlite3
 import threading
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from jobs.adapters.sqlite.schema import SCHEMA, STEPS, VERSION
-from jobs.errors import HeadraceError, SettingsError
+from jobs.adapters.sqlite.file import MEMORY, Opened, SqliteFile
+from jobs.adapters.sqlite.transaction import DatabaseUnavailable, Piece, Result, Unanswered, Work, named, transact
+from jobs.adapters.sqlite.writer import Writer
+from jobs.chance import Chance, SystemChance
+from jobs.clock import Clock
+from jobs.errors import BadRecord, HeadraceError
+from telemetry.supervisor import Beat, Supervised, Supervisor
 
-Result = TypeVar("Result")
-Work = Callable[[sqlite3.Connection], Result]
+__all__ = ["MEMORY", "Database", "DatabaseUnavailable", "Unanswered", "Work"]
 
-MEMORY = ":memory:"
-# Work that may wait for the writer. A piece is a whole window or batch, so this is far beyond what callers have in flight.
-MOST_WAITING = 10_000
-# Pieces in one transaction: bounds how long another process waits for the lock.
-MOST_IN_GROUP = 200
+Made = TypeVar("Made")
+
 # While anything happens we look for the commits of other processes every 5 ms, and every 25 ms after a second of quiet.
-# One look (PRAGMA data_version) takes 3 µs of CPU.
+# One look (PRAGMA data_version, and three `stat`) takes 8 µs of CPU.
 LOOK_BUSY, LOOK_QUIET, QUIET_AFTER = 0.005, 0.025, 1.0
-
-
-class DatabaseUnavailable(HeadraceError):
-    """The file cannot be opened, is locked for too long, or the disk is full. Adapters turn it into their port's error."""
+# A reader waits for nobody in WAL mode, but for a recovery after a crash. It runs on the event loop.
+READER_WAIT_MS = 50
+# The writer's owner looks at it so often; a writer that gets on with nothing for longer than this beyond its own limits is stuck.
+OWNER_LOOK, STUCK_AFTER = 0.25, 30.0
 
 
 class Database:
-    """Shared by all adapters of a process that name the same file."""
+    """Shared by all adapters of a process that name the same file.
+
+    answers_within: seconds after which each write has its answer. supervisor: owns the watcher and the writer. patience: seconds
+    after which one of these that gets on with nothing begins again.
+    """
 
     _open: ClassVar[dict[str, Database]] = {}
 
-    def __init__(self, path: str, timeout: float) -> None:
-        """timeout: seconds to wait for another process's lock."""
-        self._path = path
-        self._timeout = timeout
-        self._users = 0
-        self._waiting: deque[tuple[Work[Any], asyncio.Future[Any], asyncio.AbstractEventLoop]] = deque()
-        self._wake = threading.Condition()
-        self._closing = False
-        self._thread: threading.Thread | None = None
-        self._reader: sqlite3.Connection | None = None
-        self._watcher: asyncio.Task[None] | None = None
+    def __init__(
+        self, path: str, timeout: float, clock: Clock, chance: Chance | None = None, supervisor: Supervisor | None = None
+    ) -> None:
+        """timeout: seconds to wait for another process's lock, and as much again for what waits before."""
+        self.answers_within = 2 * timeout
+        self.patience = STUCK_AFTER + self.answers_within
         self.listeners: set[Callable[[], None]] = set()
+        self._chance = chance or SystemChance()
+        self.supervisor = supervisor or Supervisor(chance=self._chance)
+        self._file = SqliteFile(path, timeout, clock)
+        self._writer = Writer(self._file, self._chance)
+        self._users = 0
+        self._opening: asyncio.Future[Opened] | None = None
+        self._reader: Opened | None = None
+        self._suspect = False
+        self._troubles = 0
+        self._loops: list[Supervised] = []
 
     @classmethod
-    def at(cls, path: str, timeout: float) -> Database:
-        """The database of this process at `path`; a private one for `:memory:` each time but for the same event loop."""
+    def at(
+        cls, path: str, timeout: float, clock: Clock, chance: Chance | None = None, supervisor: Supervisor | None = None
+    ) -> Database:
+        """The database of this process at `path`. What else is given is of the first who asks."""
         key = path if path == MEMORY else str(Path(path).absolute())
         if key not in cls._open:
-            cls._open[key] = cls(key, timeout)
+            cls._open[key] = cls(key, timeout, clock, chance, supervisor)
         return cls._open[key]
 
     async def open(self) -> None:
         """Open once more. Raises DatabaseUnavailable, or SettingsError for a file of a newer version."""
-        if self._users == 0:
-            try:
-                self._reader = self._migrated()
-            except (sqlite3.Error, OSError) as error:
-                raise DatabaseUnavailable(f"{self._path}: {error}") from None
-            if self._path != MEMORY:
-                self._closing = False
-                self._thread = threading.Thread(target=self._write_forever, name="sqlite-writer", daemon=True)
-                self._thread.start()
-                self._watcher = asyncio.get_running_loop().create_task(self._watch())
+        if self._reader is None:
+            opened = self._file.open() if self._in_memory else await self._connection()
+            if self._reader is None:  # another adapter may have been first
+                self._use(opened)
+        if not self._in_memory and not self._loops:
+            self._loops.append(self.supervisor.start("sqlite writer", self._own_writer, patience=self.patience))
+            self._loops.append(self.supervisor.start("sqlite watcher", self._watch, patience=self.patience))
         self._users += 1
 
     async def close(self) -> None:
-        """The last user's close commits what is waiting and closes the file."""
+        """The last user's close commits what is waiting and closes the file. Takes at most some 15 s beyond `answers_within`."""
         if self._users == 0:
             return
         self._users -= 1
         if self._users:
             return
-        if self._watcher is not None:
-            self._watcher.cancel()
-            await asyncio.gather(self._watcher, return_exceptions=True)
-            self._watcher = None
-        if self._thread is not None:
-            with self._wake:
-                self._closing = True
-                self._wake.notify()
-            await asyncio.to_thread(self._thread.join, self._timeout + 5.0)
-            self._thread = None
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
-        Database._open.pop(self._path, None)
+        for loop in self._loops:
+            await loop.stop()
+        self._loops.clear()
+        self._writer.stop()
+        await asyncio.wait({in_thread(self._writer.join, "sqlite-close")}, timeout=self.answers_within + 1.0)
+        self._drop_reader()
+        Database._open.pop(self._file.path, None)
 
     def write(self, work: Work[Result]) -> asyncio.Future[Result]:
-        """Run `work` in the next transaction; the future ends when that is on the disk.
+        """Run `work` in the next transaction; the future ends when that is on the disk, or after `answers_within`.
 
-        It fails with what `work` raised, whose own changes are undone, or with DatabaseUnavailable.
+        It fails with BadRecord where `work` itself is at fault, whose own changes are undone, with Unanswered when it may be
+        committed all the same, and else with DatabaseUnavailable.
         """
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Result] = loop.create_future()
-        if self._reader is None or len(self._waiting) >= MOST_WAITING:
-            future.set_exception(DatabaseUnavailable("not open" if self._reader is None else "too much is waiting to be written"))
-        elif self._thread is None:
-            _finish([(future, *_group(self._reader, [work])[0])])
-            self._tell()
+        piece = Piece(work, loop.create_future())
+        if not self._users:
+            piece.answer(None, DatabaseUnavailable("not open"))
+        elif self._in_memory:
+            self._write_here(piece)
+        elif self._writer.add(piece):
+            piece.timer = loop.call_later(self.answers_within, self._give_up, piece)
         else:
-            with self._wake:
-                self._waiting.append((work, future, loop))
-                self._wake.notify()
-        return future
+            piece.answer(None, DatabaseUnavailable("too much is waiting to be written"))
+        return piece.future
 
     def read(self, work: Work[Result]) -> Result:
-        """Run a short read now, on the event loop: an index look-up takes some 10 µs, and readers never wait in WAL mode."""
+        """Run a short read now, on the event loop: an index look-up takes some 10 µs, and readers never wait in WAL mode.
+
+        Raises BadRecord for what cannot be read, or DatabaseUnavailable."""
         if self._reader is None:
             raise DatabaseUnavailable("not open")
         try:
-            return work(self._reader)
-        except sqlite3.Error as error:
-            raise DatabaseUnavailable(str(error)) from None
+            return work(self._reader.connection)
+        except Exception as error:
+            why = named(error)
+            if not isinstance(why, BadRecord) and not self._in_memory:
+                self._suspect = True  # the watcher opens another
+            raise why from None
 
-    def _migrated(self) -> sqlite3.Connection:
-        connection = self._connect()
+    @property
+    def _in_memory(self) -> bool:
+        return self._file.path == MEMORY
+
+    def _write_here(self, piece: Piece) -> None:
+        """In memory there is nothing to wait for."""
+        if self._reader is None:
+            return piece.answer(None, DatabaseUnavailable("not open"))
         try:
-            _migrate(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+            ((result, error),) = transact(self._reader.connection, [piece])
+        except HeadraceError as failed:
+            return piece.answer(None, failed)
+        piece.answer(result, error)
+        self._tell()
+        return None
 
-    def _connect(self) -> sqlite3.Connection:
-        if self._path != MEMORY:
-            Path(self._path).parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self._path, timeout=self._timeout, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode = WAL")
-        # FULL: a commit is synced before it is answered. NORMAL would lose the last commits with the power, and 202 means durable.
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA cache_size = -16384")
-        return connection
+    def _give_up(self, piece: Piece) -> None:
+        if piece.future.done():
+            return
+        said = f"no answer within {self.answers_within:g} s"
+        piece.answer(None, DatabaseUnavailable(said) if self._writer.drop(piece) else Unanswered(said))
 
-    async def _watch(self) -> None:
-        """Tell the listeners when another connection, of this process or another, has committed."""
+    async def _connection(self) -> Opened:
+        """A new connection, made in a thread; only one at a time. Raises DatabaseUnavailable after `answers_within`: it goes on,
+        and the next call waits for the same."""
+        opening = self._opening = self._opening or in_thread(self._file.open, "sqlite-open")
+        await asyncio.wait({opening}, timeout=self.answers_within)
+        if not opening.done():
+            raise DatabaseUnavailable(f"{self._file.path}: not open within {self.answers_within:g} s")
+        if self._opening is opening:
+            self._opening = None
+        return opening.result()
+
+    def _use(self, opened: Opened) -> None:
+        opened.connection.execute(f"PRAGMA busy_timeout = {READER_WAIT_MS}")
+        self._drop_reader()
+        self._reader, self._suspect = opened, False
+
+    def _drop_reader(self) -> None:
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            with contextlib.suppress(Exception):
+                reader.connection.close()
+
+    async def _own_writer(self, beat: Beat) -> None:
+        """Start the thread, or take over one that runs; fail when it has ended, or gets on with nothing."""
+        if not self._writer.alive:
+            self._writer.start()
+        seen = -1
+        while self._writer.alive:
+            if self._writer.idle or self._writer.turns != seen:
+                seen = self._writer.turns
+                beat()
+            await asyncio.sleep(OWNER_LOOK)
+        raise RuntimeError("the thread has ended")
+
+    async def _watch(self, beat: Beat) -> None:
+        """Tell the listeners when another connection, of this process or another, has committed; open the file again if need be."""
         seen, quiet = None, 0.0
-        while self._reader is not None:
-            version = self._reader.execute("PRAGMA data_version").fetchone()[0]
-            if version != seen:
+        while True:
+            beat()
+            version = self._version()
+            if version is None:
+                await self._open_again()
+            elif version != seen:
                 seen, quiet = version, 0.0
                 self._tell()
             pause = LOOK_BUSY if quiet < QUIET_AFTER else LOOK_QUIET
             quiet += pause
             await asyncio.sleep(pause)
 
+    def _version(self) -> int | None:
+        """Changes with each commit of another connection. None: the file is not there, or is another one."""
+        try:
+            if self._troubles != self._writer.troubles:
+                self._troubles = self._writer.troubles
+                self._drop_reader()
+            if self._reader is None or self._suspect or not self._file.is_still(self._reader):
+                return None
+            return int(self.read(lambda c: c.execute("PRAGMA data_version").fetchone()[0]))
+        except (DatabaseUnavailable, OSError):
+            return None
+
+    async def _open_again(self) -> None:
+        try:
+            self._use(await self._connection())
+            self._tell()
+        except HeadraceError:
+            self._drop_reader()
+            await asyncio.sleep(self._chance.uniform(0.1, 0.5))
+
     def _tell(self) -> None:
         for listener in tuple(self.listeners):
             listener()
 
-    def _write_forever(self) -> None:
+
+def in_thread(make: Callable[[], Made], name: str) -> asyncio.Future[Made]:
+    """Run it in a thread of its own, which nobody waits for at the program's end."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Made] = loop.create_future()
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, also when nobody waits any more
+
+    def set_answer(result: Any, error: BaseException | None) -> None:
+        if not future.done():
+            future.set_result(result) if error is None else future.set_exception(error)
+
+    def run() -> None:
+        answer: tuple[Any, BaseException | None]
         try:
-            connection = self._connect()
-        except sqlite3.Error as error:
-            connection, broken = None, DatabaseUnavailable(str(error))
-        while True:
-            with self._wake:
-                while not self._waiting and not self._closing:
-                    self._wake.wait()
-                if not self._waiting:
-                    break
-                group = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_IN_GROUP))]
-            if connection is None:
-                results: list[tuple[Any, Exception | None]] = [(None, broken)] * len(group)
-            else:
-                results = _group(connection, [work for work, _, _ in group])
-            done = [(future, *result) for (_, future, _), result in zip(group, results, strict=True)]
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                group[0][2].call_soon_threadsafe(_finish, done)
-        if connection is not None:
-            connection.close()
+            answer = make(), None
+        except BaseException as error:  # it belongs to whoever waits
+            answer = None, error
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(set_answer, *answer)
 
-
-def _group(connection: sqlite3.Connection, works: list[Work[Any]]) -> list[tuple[Any, Exception | None]]:
-    """Run all in one transaction, each in a savepoint of its own, so that one failure does not undo its neighbours."""
-    results: list[tuple[Any, Exception | None]] = []
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        for work in works:
-            connection.execute("SAVEPOINT piece")
-            try:
-                results.append((work(connection), None))
-            except Exception as error:
-                connection.execute("ROLLBACK TO piece")
-                results.append((None, error if isinstance(error, HeadraceError) else DatabaseUnavailable(str(error))))
-            connection.execute("RELEASE piece")
-        connection.execute("COMMIT")
-    except sqlite3.Error as error:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        return [(None, DatabaseUnavailable(str(error)))] * len(works)
-    return results
-
-
-def _finish(done: list[tuple[asyncio.Future[Any], Any, Exception | None]]) -> None:
-    for future, result, error in done:
-        if future.done():
-            continue
-        if error is None:
-            future.set_result(result)
-        else:
-            future.set_exception(error)
-
-
-def _migrate(connection: sqlite3.Connection) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        version = _known_version(connection)
-        scripts = [SCHEMA] if version == 0 else []
-        scripts += [script for step, script in STEPS.items() if step > version]
-        for statement in ";".join(scripts).split(";"):
-            if statement.strip():
-                connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {VERSION}")
-        connection.execute("COMMIT")
-    except BaseException:
-        # All or nothing: half a migration under the old version number could never be tried again.
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-
-
-def _known_version(connection: sqlite3.Connection) -> int:
-    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    if version > VERSION:
-        raise SettingsError(f"the SQLite file has schema version {version}; this release knows {VERSION}: use a newer one")
-    return version
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return future

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -11,12 +12,14 @@ from jobs.model import Reason
 from jobs.ports import DeadLetter, DeadPage, Failure
 
 _COLUMNS = "dead_id, queue, reason, died_at, headers, body, attempts, job_id, job_type, failure, replayed_at"
+_ANEW = ", ".join(f"{column} = excluded.{column}" for column in _COLUMNS.split(", ")[1:])
 
 
 def insert(c: sqlite3.Connection, letter: DeadLetter) -> None:
-    """One that is there already stays as it is."""
+    """One that is there already stays as it is, unless it was replayed: then the letter has died again."""
     c.execute(
-        f"INSERT OR IGNORE INTO dead_letters ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - our own names
+        f"INSERT INTO dead_letters ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "  # noqa: S608 - our own names
+        f"ON CONFLICT DO UPDATE SET {_ANEW} WHERE replayed_at < excluded.died_at",
         (
             letter.dead_id,
             letter.queue,
@@ -27,23 +30,39 @@ def insert(c: sqlite3.Connection, letter: DeadLetter) -> None:
             letter.attempts,
             letter.job_id,
             letter.job_type,
-            orjson.dumps(letter.failure).decode() if letter.failure else None,
+            failure_text(letter.failure),
             letter.replayed_at,
         ),
     )
 
 
-def page(c: sqlite3.Connection, queue: str | None, job_type: str | None, cursor: str | None, limit: int) -> DeadPage:
-    """The newest first. The cursor is the time and the id of the last one shown. Raises ValueError for any other text."""
+def insert_all(c: sqlite3.Connection, letters: Sequence[DeadLetter]) -> None:
+    for letter in letters:
+        insert(c, letter)
+
+
+def failure_text(failure: Failure | None) -> str | None:
+    return orjson.dumps(failure).decode() if failure else None
+
+
+def parse_cursor(cursor: str | None) -> tuple[float, str] | None:
+    """The time and the id of the last letter shown. Raises ValueError for a text that no page gave."""
+    if cursor is None:
+        return None
+    died_at, _, dead_id = cursor.partition("~")
+    return float(died_at), dead_id
+
+
+def page(c: sqlite3.Connection, queue: str | None, job_type: str | None, after: tuple[float, str] | None, limit: int) -> DeadPage:
+    """The newest first."""
     where, values = ["1 = 1"], list[Any]()
     for column, value in (("queue", queue), ("job_type", job_type)):
         if value is not None:
             where.append(f"{column} = ?")
             values.append(value)
-    if cursor is not None:
-        died_at, _, dead_id = cursor.partition("~")
+    if after is not None:
         where.append("(died_at, dead_id) < (?, ?)")
-        values += [float(died_at), dead_id]
+        values += after
     sql = f"SELECT {_COLUMNS} FROM dead_letters WHERE {' AND '.join(where)} ORDER BY died_at DESC, dead_id DESC LIMIT ?"  # noqa: S608 - our own names
     items = tuple(_letter(row) for row in c.execute(sql, (*values, limit + 1)))
     if len(items) <= limit:
@@ -55,20 +74,6 @@ def page(c: sqlite3.Connection, queue: str | None, job_type: str | None, cursor:
 def one(c: sqlite3.Connection, dead_id: str) -> DeadLetter | None:
     row = c.execute(f"SELECT {_COLUMNS} FROM dead_letters WHERE dead_id = ?", (dead_id,)).fetchone()  # noqa: S608 - our own names
     return _letter(row) if row else None
-
-
-def replayed(c: sqlite3.Connection, dead_id: str, at: float) -> bool:
-    """Mark it; its delivery, where it is still dead, is queued in the next replay."""
-    letter = one(c, dead_id)
-    if letter is None:
-        return False
-    c.execute("UPDATE dead_letters SET replayed_at = ? WHERE dead_id = ?", (at, dead_id))
-    c.execute(
-        "UPDATE deliveries SET state = 'queued', replay = replay + 1, attempt = 0, ended_at = NULL, failure = NULL, touched_at = ? "
-        "WHERE job_id = ? AND queue = ? AND state = 'dead' AND replay = ?",
-        (at, letter.job_id, letter.queue, int(letter.headers.get("headrace-replay", "0"))),
-    )
-    return True
 
 
 def _letter(row: tuple[Any, ...]) -> DeadLetter:

@@ -12,6 +12,7 @@ from jobs.clock import Clock
 from jobs.errors import SettingsError, StoreUnavailable
 from jobs.journal import ScalingRecord
 from jobs.settings import Settings
+from telemetry.supervisor import Supervisor
 
 Result = TypeVar("Result")
 
@@ -19,8 +20,8 @@ Result = TypeVar("Result")
 class SqliteJournal:
     """A row a record; what is over the cap goes with each append. A file that could not be opened is tried again by each call."""
 
-    def __init__(self, path: str, settings: Settings, clock: Clock) -> None:
-        self._database = Database.at(path, settings.store_timeout)
+    def __init__(self, path: str, settings: Settings, clock: Clock, supervisor: Supervisor | None = None) -> None:
+        self._database = Database.at(path, settings.store_timeout, clock, supervisor=supervisor)
         self._clock = clock
         self._most, self._age = settings.journal_records, settings.journal_age
         self._opened = False
@@ -80,9 +81,9 @@ class SqliteJournal:
 
 def _append(c: sqlite3.Connection, records: Sequence[ScalingRecord], most: int, oldest: float) -> None:
     c.executemany("INSERT INTO journal (queue, at, record) VALUES (?, ?, ?)", [(r.queue, r.at, to_text(r)) for r in records])
-    last = "SELECT id FROM journal WHERE queue = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2"
-    over = f"DELETE FROM journal WHERE queue = ?1 AND id <= ({last})"  # noqa: S608 - our own words
+    last = "SELECT id FROM journal WHERE queue = ? ORDER BY id DESC LIMIT 1 OFFSET ?"
+    over = f"DELETE FROM journal WHERE queue = ? AND id <= ({last})"  # noqa: S608 - our own words
     old = "DELETE FROM journal WHERE queue = ? AND at < ?"
     for queue in {record.queue for record in records}:
-        c.execute(over, (queue, most))
+        c.execute(over, (queue, queue, most))
         c.execute(old, (queue, oldest))

@@ -1,0 +1,261 @@
+"""The second engine: every job and every replica is followed, with prefetch, hand-backs, and what consumers tell of their runs.
+
+The fluid (`simulation/plant.py`) counts jobs, so that a day of 12,000 jobs/s takes seconds; it cannot tell which replica runs what,
+and with jobs that are longer than a drain that is what matters. Here an event is a job's arrival or end, a replica's start or end,
+or a decision; a run of 100,000 jobs takes seconds.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import count
+from random import Random
+from typing import NamedTuple
+
+from autoscaler.model import UNKNOWN, Figure, Observation, Seen
+from autoscaler.scaler import Scaler
+from autoscaler.simulation.world import World
+from jobs.figures import RECENT_SECONDS
+from jobs.lasting import Lasting
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """at: seconds, when it arrives. takes: seconds in its handler. begun: when it began, each time. ended: when it had ended."""
+
+    at: float
+    takes: float
+    kind: str = "job"
+    begun: list[float] = field(default_factory=list)
+    ended: float | None = None
+
+
+@dataclass(eq=False, slots=True)
+class Pod:
+    """running: jobs in handlers; held: taken ahead. until: None, or when what it still runs is handed back."""
+
+    ready: bool
+    running: dict[Job, None] = field(default_factory=dict)
+    held: deque[Job] = field(default_factory=deque)
+    lasting: Lasting = field(default_factory=Lasting)
+    until: float | None = None
+
+    @property
+    def jobs(self) -> int:
+        return len(self.running) + len(self.held)
+
+
+class Followed(NamedTuple):
+    """What became of a run. pod_seconds: each replica from being asked for until it has ended. actions: changes of the number asked
+    for. handed_back: runs that were broken off. most: replicas at once. ended: seconds, when the last job had ended.
+    """
+
+    jobs: Sequence[Job]
+    pod_seconds: float
+    actions: int
+    handed_back: int
+    most: int
+    ended: float
+
+
+class Fleet:
+    """One queue and its replicas. prefetch: jobs that a replica holds at most."""
+
+    def __init__(self, world: World, prefetch: int, rng: Random) -> None:
+        self.now = 0.0
+        self.asked = world.initial
+        self.pods: list[Pod] = []
+        self.pod_seconds = 0.0
+        self.actions = self.handed_back = self.most = 0
+        self._world, self._prefetch, self._rng = world, prefetch, rng
+        self._queue: deque[Job] = deque()
+        self._turns: deque[Pod] = deque()  # of those that take work, who is next
+        self._events: list[tuple[float, int, str, object]] = []
+        self._order = count()
+        self._settled = 0
+        self._busy = 0.0
+        self._running_since = 0.0  # the sum of the times at which what runs began
+        self._recent: deque[tuple[float, float, float]] = deque()  # ended, waited, took
+        for _ in range(world.initial):
+            self._add(ready=True)
+
+    def at(self, time: float, what: str, about: object) -> None:
+        heappush(self._events, (time, next(self._order), what, about))
+
+    def next(self) -> tuple[str, object] | None:
+        """Go to the time of the next event: what happens, and to whom."""
+        if not self._events:
+            return None
+        time, _, what, about = heappop(self._events)
+        self.pod_seconds += (time - self.now) * len(self.pods)
+        self.now = time
+        return what, about
+
+    def arrive(self, job: Job) -> None:
+        self._queue.append(job)
+        self._hand_out()
+
+    def ready(self, pod: Pod) -> None:
+        if pod.until is None and pod in self.pods:
+            pod.ready = True
+            self._turns.append(pod)
+            self._hand_out()
+
+    def end(self, pod: Pod, job: Job) -> bool:
+        """Whether it ended: it was not handed back before."""
+        if job not in pod.running:
+            return False
+        self._leave_handler(pod, job)
+        job.ended = self.now
+        self._settled += 1
+        self._recent.append((self.now, job.begun[0] - job.at, job.takes))
+        if pod.until is None:
+            self._begin(pod)
+            self._hand_out()
+        elif not pod.running:
+            self.pods.remove(pod)
+        return True
+
+    def give_up(self, pod: Pod) -> None:
+        """Its drain is over: what it still runs goes back."""
+        if pod not in self.pods:
+            return
+        for job in list(pod.running):
+            self._leave_handler(pod, job)
+            self.handed_back += 1
+            self._queue.appendleft(job)
+        self.pods.remove(pod)
+        self._hand_out()
+
+    def ask(self, replicas: int) -> None:
+        replicas = max(0, min(replicas, self._world.max_replicas))
+        self.actions += replicas != self.asked
+        self.asked = replicas
+        staying = [pod for pod in self.pods if pod.until is None]
+        for _ in range(replicas - len(staying)):
+            self._add(ready=False)
+        for pod in sorted(staying, key=self._loss)[: max(0, len(staying) - replicas)]:
+            self._stop(pod)
+        self.most = max(self.most, len(self.pods))
+
+    def observe(self, *, takeable: bool) -> Observation:
+        """takeable: whether consumers tell how long their runs last."""
+        while self._recent and self._recent[0][0] < self.now - RECENT_SECONDS:
+            self._recent.popleft()
+        staying = [pod for pod in self.pods if pod.until is None]
+        running = sum(len(pod.running) for pod in self.pods)
+        drain = self._world.drain_seconds
+        may_go = self._figure(sum(pod.lasting.seconds(self.now) <= drain for pod in staying)) if takeable else UNKNOWN
+        waits, handlers = ([row[n] for row in self._recent] for n in (1, 2))
+        return Observation(
+            wall=self._world.start_wall + self.now,
+            asked=self.asked,
+            running=self._figure(len(staying)),
+            ready=self._figure(sum(pod.ready for pod in staying)),
+            ready_jobs=self._figure(len(self._queue)),
+            unacked=self._figure(sum(pod.jobs for pod in self.pods)),
+            completed=self._figure(self._settled),
+            done=self._figure(self._settled),
+            in_flight=self._figure(running),
+            busy_seconds=self._figure(self._busy + running * self.now - self._running_since),
+            wait_mean=self._mean(waits),
+            handler_mean=self._mean(handlers),
+            takeable=may_go,
+        )
+
+    def _figure(self, value: float) -> Figure:
+        return Figure(value, self.now)
+
+    def _mean(self, values: Sequence[float]) -> Seen:
+        return self._figure(sum(values) / len(values)) if values else UNKNOWN
+
+    def _loss(self, pod: Pod) -> tuple[bool, float, int]:
+        """A ReplicaSet takes those that are not ready first, then by the deletion cost that the controller gives."""
+        return (pod.ready, pod.lasting.seconds(self.now), pod.jobs)
+
+    def _add(self, *, ready: bool) -> None:
+        pod = Pod(ready)
+        self.pods.append(pod)
+        if ready:
+            self._turns.append(pod)
+        else:
+            self.at(self.now + self._rng.uniform(*self._world.startup), "ready", pod)
+
+    def _stop(self, pod: Pod) -> None:
+        if pod in self._turns:
+            self._turns.remove(pod)
+        while pod.held:
+            self._queue.appendleft(pod.held.pop())
+        if pod.running:
+            pod.until = self.now + self._world.drain_seconds
+            self.at(pod.until, "give up", pod)
+        else:
+            self.pods.remove(pod)
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        """As a broker does: each in turn, none beyond its prefetch."""
+        full = 0
+        while self._queue and full < len(self._turns):
+            pod = self._turns[0]
+            self._turns.rotate(-1)
+            if pod.jobs >= self._prefetch:
+                full += 1
+                continue
+            full = 0
+            pod.held.append(self._queue.popleft())
+            self._begin(pod)
+
+    def _begin(self, pod: Pod) -> None:
+        while pod.held and len(pod.running) < self._world.concurrency:
+            job = pod.held.popleft()
+            pod.running[job] = None
+            job.begun.append(self.now)
+            self._running_since += self.now
+            pod.lasting.begin(job, self.now, job.kind, 86_400.0)
+            self.at(self.now + job.takes, "end", (pod, job))
+
+    def _leave_handler(self, pod: Pod, job: Job) -> None:
+        del pod.running[job]
+        pod.lasting.end(job, self.now)
+        self._running_since -= job.begun[-1]
+        self._busy += self.now - job.begun[-1]
+
+
+def follow(
+    world: World,
+    jobs: Sequence[Job],
+    scaler: Scaler,
+    *,
+    prefetch: int = 0,
+    takeable: bool = True,
+    seed: int = 0,
+) -> Followed:
+    """Run `scaler` until all jobs have ended. prefetch: 0 is twice the concurrency. takeable: as in `Fleet.observe`.
+
+    Ends after a thousand times the longest job and a day more, whatever is left then: `Job.ended` tells.
+    """
+    fleet = Fleet(world, prefetch or 2 * world.concurrency, Random(seed))
+    for job in jobs:
+        fleet.at(job.at, "arrive", job)
+    fleet.at(0.0, "ask", None)
+    left, ended = len(jobs), 0.0
+    last = 86_400.0 + 1000.0 * max((job.takes for job in jobs), default=0.0)
+    while left and fleet.now <= last and (event := fleet.next()) is not None:
+        match event:
+            case "arrive", Job() as job:
+                fleet.arrive(job)
+            case "ready", Pod() as pod:
+                fleet.ready(pod)
+            case "end", (Pod() as pod, Job() as job):
+                if fleet.end(pod, job):
+                    left, ended = left - 1, fleet.now
+            case "give up", Pod() as pod:
+                fleet.give_up(pod)
+            case _:
+                fleet.ask(scaler.ask(fleet.observe(takeable=takeable), fleet.now))
+                fleet.at(fleet.now + scaler.interval, "ask", None)
+    return Followed(jobs, fleet.pod_seconds, fleet.actions, fleet.handed_back, fleet.most, ended)

@@ -1,0 +1,115 @@
+"""`headrace bindings`: what RabbitMQ's exchange `jobs` is bound to, and which of it no contract names any more."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+import aiohttp
+from rich.console import Console
+from rich.table import Table
+
+import contracts
+from autoscaler.settings import ControllerSettings
+from autoscaler.signals.rabbitmq import rows
+from jobs.adapters.rabbitmq.bindings import Binding, Bindings, of
+from jobs.catalogue import Catalogue
+from jobs.errors import HeadraceError
+from jobs.settings import load
+from jobs.topology import DELAY_ARRIVAL, DELAY_DUE, EXCHANGE
+
+_UNKNOWN = (
+    "what earlier releases bound is not known: nothing is recorded yet, and HEADRACE_MANAGEMENT_URL names no management API. "
+    "`headrace bindings --prune` records this release's, for the next one"
+)
+
+
+@dataclass(frozen=True)
+class Known:
+    """wanted: by the contracts. bound: what is there, as far as is known; None is unknown."""
+
+    wanted: set[Binding]
+    bound: set[Binding] | None
+
+    @property
+    def stale(self) -> set[Binding]:
+        return (self.bound or set()) - self.wanted
+
+
+async def bindings(prune: bool) -> int:
+    """List them, with `prune` also remove what no contract names; the exit code: 1 when that could not be done."""
+    console = Console()
+    try:
+        settings = load(ControllerSettings)
+        if not on_rabbitmq(settings):
+            console.print("HEADRACE_BROKER is not a RabbitMQ URL: elsewhere nothing outlives its contract")
+            return 0
+        async with _opened(settings) as broker:
+            known = await look(settings, broker)
+            _print(console, known)
+            if prune:
+                await broker.unbind(known.stale)
+                await broker.record(known.wanted)
+                console.print(f"{len(known.stale)} removed")
+    except HeadraceError as error:
+        console.print(f"✗ {error}", style="red", markup=False, highlight=False)
+        return 1
+    return 0
+
+
+async def told(settings: ControllerSettings) -> list[str]:
+    """What `headrace check` says. Raises BrokerUnavailable, SignalError."""
+    if not on_rabbitmq(settings):
+        return []
+    async with _opened(settings) as broker:
+        known = await look(settings, broker)
+    return [
+        f"jobs of type {job_type} still go to queue {queue}, which no contract names. Mend it, once no older release runs: "
+        "headrace bindings --prune"
+        for job_type, queue in sorted(known.stale)
+    ]
+
+
+async def look(settings: ControllerSettings, broker: Bindings) -> Known:
+    """By the management API where its URL is given, else by what was recorded."""
+    wanted = of(Catalogue.of(contracts).topology())
+    if settings.management_url.get_secret_value():
+        return Known(wanted, await _managed(settings))
+    return Known(wanted, await broker.recorded())
+
+
+async def _managed(settings: ControllerSettings) -> set[Binding]:
+    """Only those of queues that we have declared: an operator's own, of an audit queue for instance, are none of ours."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(settings.connect_timeout)) as client:
+        url, vhost = settings.management_url.get_secret_value, _vhost(settings)
+        found = await rows(client, url(), ("bindings", vhost))
+    # Version 0.1.0 bound its queues to the one for what is due, and this one to the other.
+    due = [row for row in found if row.get("source") in (DELAY_ARRIVAL, DELAY_DUE)]
+    queues = {row.get("destination") for row in due if row.get("routing_key") == f"#.{row.get('destination')}"}
+    return {
+        (str(row.get("routing_key")), str(row.get("destination")))
+        for row in found
+        if row.get("source") == EXCHANGE and row.get("destination_type") == "queue" and row.get("destination") in queues
+    }
+
+
+def on_rabbitmq(settings: ControllerSettings) -> bool:
+    return urlsplit(settings.broker.get_secret_value()).scheme in ("amqp", "amqps")
+
+
+def _vhost(settings: ControllerSettings) -> str:
+    return unquote(urlsplit(settings.broker.get_secret_value()).path.removeprefix("/")) or "/"
+
+
+def _opened(settings: ControllerSettings) -> AbstractAsyncContextManager[Bindings]:
+    return Bindings.at(settings.broker.get_secret_value(), settings.connect_timeout, settings.replication_factor)
+
+
+def _print(console: Console, known: Known) -> None:
+    table = Table("job type", "queue", "contract")
+    for job_type, queue in sorted(known.wanted | (known.bound or set())):
+        table.add_row(job_type, queue, "yes" if (job_type, queue) in known.wanted else "no: jobs still go there")
+    console.print(table)
+    if known.bound is None:
+        console.print(_UNKNOWN)

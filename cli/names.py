@@ -1,0 +1,50 @@
+"""The names of all settings, those of the handlers too, and the names in the environment that are none of them."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from dotenv import dotenv_values
+from pydantic_settings import BaseSettings
+
+from autoscaler.settings import ControllerSettings
+from cli.api import KEY_VARIABLE
+from consumer.settings import ConsumerSettings
+from jobs.settings import PREFIX
+from service.settings import GatewaySettings
+
+# Read by the command line, by tests and by the Makefile, and by no program.
+_OTHERS = (KEY_VARIABLE, *(PREFIX + name for name in ("SIM_SCHEDULES", "BASE_IMAGE", "CHAOS_PROJECT", "CHECKOV", "HELM3")))
+_OTHERS_BEGIN = (PREFIX + "TEST_", PREFIX + "CLUSTER")
+
+
+def of_handlers() -> list[type[BaseSettings]]:
+    """The settings classes in `consumer.handlers`, whose modules the registry has imported."""
+    found = (kind for kind in _below(BaseSettings) if kind.__module__.startswith("consumer.handlers."))
+    return sorted(found, key=lambda kind: (kind.__module__, kind.__qualname__))
+
+
+def unknown() -> list[str]:
+    """A line for each variable with our prefix, in the environment or in .env, that nobody reads."""
+    kinds: list[type[BaseSettings]] = [GatewaySettings, ConsumerSettings, ControllerSettings, *of_handlers()]
+    known = {PREFIX + name.upper() for kind in kinds for name in kind.model_fields} | set(_OTHERS)
+    given = os.environ.keys() | (dotenv_values(".env").keys() if Path(".env").is_file() else set())
+    return [_told(name, known) for name in sorted(given) if _ours(name) and name.upper() not in known]
+
+
+def _ours(name: str) -> bool:
+    return name.upper().startswith(PREFIX) and not name.upper().startswith(_OTHERS_BEGIN)
+
+
+def _told(name: str, known: set[str]) -> str:
+    near = difflib.get_close_matches(name.upper(), sorted(known), n=1)
+    return f"{name} is not a setting, and nobody reads it" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _below(kind: type[BaseSettings]) -> Iterator[type[BaseSettings]]:
+    for one in kind.__subclasses__():
+        yield one
+        yield from _below(one)
