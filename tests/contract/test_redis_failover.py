@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 import pytest
-from redis.exceptions import ClusterDownError, MovedError
+from redis.exceptions import MovedError
 
 from jobs.adapters.redis import RedisJournal, RedisOutcomes
 from jobs.clock import SystemClock
@@ -124,12 +124,12 @@ async def test_a_cluster_whose_slots_nobody_serves_is_away(own_cluster: RedisClu
     store = RedisOutcomes(own_cluster.url, SETTINGS, SystemClock())
     await store.open()
     first, *_, gone = sorted(own_cluster.primaries(), key=own_cluster.first_slot)
+    job = _job_on(first)  # before: a cluster that is down says so of every slot, also of those that are the dead server's
     await asyncio.to_thread(own_cluster.replica_of(gone).kill)
     await asyncio.to_thread(gone.kill)
     until(lambda: first.ask("CLUSTER INFO")["cluster_state"] == "fail", "the cluster is down")
     with pytest.raises(StoreUnavailable):
         await asyncio.wait_for(store.ping(), 10)
-    job = await _job_on(first)
     async with asyncio.timeout(30):
         while True:  # a connection that has died is found out by a command
             with pytest.raises(StoreUnavailable) as told:
@@ -139,16 +139,30 @@ async def test_a_cluster_whose_slots_nobody_serves_is_away(own_cluster: RedisClu
     await store.close()
 
 
-async def _job_on(server: RedisServer) -> str:
-    """A job whose slot is the server's, which does not serve it while the cluster is down."""
+async def test_the_first_server_of_the_map_is_dead_and_the_others_serve(own_cluster: RedisCluster) -> None:
+    """redis-py asks the first primary of the map, whichever it is, for the table of commands."""
+    for node in own_cluster.nodes:
+        node.ask("CONFIG", "SET", "cluster-require-full-coverage", "no")
+    firsts = {node.port: (own_cluster.first_listed(node), node) for node in own_cluster.nodes}
+    gone, asked = next((first, node) for first, node in firsts.values() if node not in (first, own_cluster.replica_of(first)))
+    await asyncio.to_thread(own_cluster.replica_of(gone).kill)
+    await asyncio.to_thread(gone.kill)
+    until(lambda: asked.ask("CLUSTER INFO")["cluster_slots_fail"] != "0", "it is known to be dead")
+    alive = next(node for node in own_cluster.nodes if node is not gone and role(node) == "master")
+    store = RedisOutcomes(f"redis+cluster://127.0.0.1:{asked.port}", SETTINGS, SystemClock())
+    assert await store.job(_job_on(alive)) is None
+    await store.close()
+
+
+def _job_on(server: RedisServer) -> str:
+    """A job whose slot is the server's."""
     while True:
         job = new_job_id()
         try:
             server.ask("EXISTS", f"headrace:job:{{{job}}}")
-        except ClusterDownError:
-            return job
         except MovedError:
             continue
+        return job
 
 
 async def test_a_slot_that_is_moved_is_away_only_for_what_is_in_both_places(own_cluster: RedisCluster) -> None:

@@ -114,6 +114,12 @@ class RedisCluster:
         assert isinstance(ranges, list)
         return int(min(first for first, _, server, *_ in ranges if server[1] == primary.port))
 
+    def first_listed(self, asked: RedisServer) -> RedisServer:
+        """The primary that comes first in what a server answers of the cluster: each has an order of its own."""
+        ranges = asked.ask("CLUSTER", "SLOTS")
+        assert isinstance(ranges, list)
+        return next(node for node in self.nodes if node.port == ranges[0][2][1])
+
     def replica_of(self, primary: RedisServer) -> RedisServer:
         return next(node for node in self.nodes if _primary_port(node) == primary.port)
 

@@ -6,11 +6,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import redis.asyncio as aioredis
-from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis._parsers import AsyncCommandsParser
+from redis.asyncio.cluster import ClusterNode, NodesManager, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
+from redis.exceptions import RedisError
 
 from jobs.adapters.redis.address import Login, parse
 from jobs.errors import SettingsError
@@ -45,6 +47,7 @@ def client(url: Url, settings: Settings, connections: int) -> tuple[Client, tupl
             cluster = RedisCluster(startup_nodes=nodes, **servers)
             # redis-py's own close does nothing while its map is to be read anew.
             nodes_of = cluster.nodes_manager
+            cluster.commands_parser = _Commands(nodes_of)
             return cluster, address.hosts, [cluster.aclose, nodes_of.aclose, lambda: nodes_of.aclose("startup_nodes")]
         case "sentinel":
             asked = common | {name: on for name, on in address.options.items() if name == "ssl"}
@@ -55,6 +58,30 @@ def client(url: Url, settings: Settings, connections: int) -> tuple[Client, tupl
     pool = aioredis.ConnectionPool(**servers)
     single = aioredis.Redis.from_pool(pool)
     return single, (), [single.aclose]
+
+
+class _Commands(AsyncCommandsParser):
+    """Which arguments of a command are its keys: the answer of any primary. redis-py asks the first one of its map alone, each time
+    that it has read the map; while that one is dead, it can use none of the others."""
+
+    def __init__(self, nodes: NodesManager) -> None:
+        super().__init__()
+        self._nodes = nodes
+        self._answered: ClusterNode | None = None  # a server that is silent costs a timeout: it is not asked first again
+
+    async def initialize(self, node: ClusterNode | None = None) -> None:  # noqa: ARG002  # redis-py names it
+        """The first that answers is also the one that redis-py asks for what is of no slot. Raises what the last one raised."""
+        known = self._nodes.get_nodes_by_server_type("primary")
+        known.sort(key=lambda one: one is not self._answered)
+        for left, one in enumerate(known, 1 - len(known)):
+            try:
+                await super().initialize(one)
+            except (RedisError, OSError):
+                if not left:
+                    raise
+            else:
+                self._nodes.default_node = self._answered = one
+                return
 
 
 class Credentials(CredentialProvider):
