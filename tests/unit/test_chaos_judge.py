@@ -74,6 +74,7 @@ async def test_what_is_well_is_found_well(tmp_path: Path) -> None:
     assert await judged(tmp_path, BOTH) == ""
 
 
+@pytest.mark.looptime
 async def test_a_delivery_without_an_effect_is_lost(tmp_path: Path) -> None:
     assert "lost: 1 deliveries" in await judged(
         tmp_path, BOTH.splitlines(keepends=True)[0] + "".join(BOTH.splitlines(keepends=True)[2:])

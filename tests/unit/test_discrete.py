@@ -113,7 +113,7 @@ def test_a_batch_is_done_at_once_and_each_job_is_begun_once(seconds: float) -> N
 @pytest.mark.parametrize("seconds", SECONDS)
 def test_steady_work_waits_for_nothing_and_no_job_is_begun_twice(seconds: float) -> None:
     of = world(seconds)
-    run = follow(of, steady(seconds, 40.0, max(600.0, 2 * seconds)), ours(of), prefetch=4)
+    run = follow(of, steady(seconds, 40.0, max(300.0, 2 * seconds)), ours(of), prefetch=4)
     assert once(run)
     assert max(job.begun[0] - job.at for job in run.jobs) <= max(5.0, seconds)
     assert run.pod_seconds <= 1.6 * work(run.jobs, of)

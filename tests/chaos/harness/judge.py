@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
@@ -76,8 +75,8 @@ class Judge:
                     empty_since = None
                     continue
                 letters = await self._dead()
-                empty_since = empty_since or time.monotonic()
-                if self._harm.broker_forgets and time.monotonic() - empty_since > _STATISTICS:
+                empty_since = empty_since or asyncio.get_running_loop().time()
+                if self._harm.broker_forgets and asyncio.get_running_loop().time() - empty_since > _STATISTICS:
                     break  # what it forgot does not come any more
         return letters
 
