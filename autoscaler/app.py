@@ -203,7 +203,8 @@ class ControllerApp:
             vhost = unquote(urlsplit(settings.broker.get_secret_value()).path[1:]) or "/"
             signals.append(ManagementSignal(settings.management_url.get_secret_value, vhost, clock, settings.signal_timeout))
         if settings.prometheus_url.get_secret_value():
-            signals.append(PrometheusSignal(settings.prometheus_url.get_secret_value, clock, settings.signal_timeout))
+            url, selector = settings.prometheus_url.get_secret_value, settings.prometheus_selector
+            signals.append(PrometheusSignal(url, clock, settings.signal_timeout, selector))
         return signals
 
     def _sinks(self) -> list[AlertSink]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from typing import Annotated, Any, Literal
 
@@ -14,6 +15,9 @@ from jobs.secret_url import Schemes
 from jobs.settings import Settings, file_of
 
 HttpUrl = Annotated[SecretStr, AfterValidator(Schemes("http", "https", optional=True))]
+# Label matchers of PromQL (https://prometheus.io/docs/prometheus/latest/querying/basics/), with commas between.
+_MATCHER = r'[a-zA-Z_]\w*\s*(=|!=|=~|!~)\s*"([^"\\]|\\.)*"'
+_MATCHERS = re.compile(rf"\s*({_MATCHER}(\s*,\s*{_MATCHER})*\s*)?")
 _POLICY = {f.name: f.type for f in fields(Policy)}
 
 
@@ -91,6 +95,10 @@ class ControllerSettings(Settings):
     prometheus_url: HttpUrl = Field(
         SecretStr(""), description="A Prometheus server, `http://prometheus:9090`, for what nobody else tells; empty: none."
     )
+    prometheus_selector: str = Field(
+        "",
+        description='Which series are those of our consumers, as in PromQL: `namespace="jobs",release="headrace"`; empty: all.',
+    )
     namespace: str = Field("", description="The Kubernetes namespace; empty is the one that the controller runs in.")
     consumer_port: int = Field(8081, ge=1, le=65_535, description="The port of consumers' probes, where a pod names none.")
     lease: str = Field("headrace-controller", description="The Lease by which controllers agree on which one acts.")
@@ -102,6 +110,13 @@ class ControllerSettings(Settings):
     registry: str = Field(".headrace/consumers", description="The folder in which local consumer processes are noted.")
     controller_host: str = Field("127.0.0.1", description="The address of the controller's probes and metrics.")
     controller_port: int = Field(8082, ge=0, le=65_535, description="Their port; 0 is any free one, which is logged.")
+
+    @field_validator("prometheus_selector")
+    @classmethod
+    def _matchers(cls, value: str) -> str:
+        if not _MATCHERS.fullmatch(value):
+            raise ValueError('write label matchers as in PromQL, with commas between: namespace="jobs",release="headrace"')
+        return value
 
     @field_validator("trace_url")
     @classmethod

@@ -15,31 +15,38 @@ from jobs.clock import Clock
 from jobs.errors import SignalError
 
 _TIMED: Final = ("wait", "handler")
-_RATE: Final = "sum by (queue) (rate(headrace_{}[1m]))"
-# Of each figure a query whose answer has one sample a queue. timestamp() tells how old the scrape behind it is.
-QUERIES: Final[Mapping[str, str]] = {
-    "in_flight": "sum by (queue) (headrace_deliveries_in_flight)",
-    "unacked": "sum by (queue) (headrace_deliveries_held)",
-    **{f"{what}_mean": f"{_RATE.format(f'{what}_seconds_sum')} / {_RATE.format(f'{what}_seconds_count')}" for what in _TIMED},
-    **{
-        f"{what}_p95": f"histogram_quantile(0.95, sum by (queue, le) (rate(headrace_{what}_seconds_bucket[1m])))" for what in _TIMED
-    },
-}
-_AGES: Final = "time() - min by (queue) (timestamp(headrace_deliveries_in_flight))"
 MOST_BYTES: Final = 8 * 2**20
+
+
+def queries(selector: str) -> Mapping[str, str]:
+    """Of each figure a query whose answer has one sample a queue. selector: label matchers with commas; empty: all series."""
+
+    def rate(metric: str, by: str = "queue") -> str:
+        return f"sum by ({by}) (rate(headrace_{metric}{{{selector}}}[1m]))"
+
+    return {
+        "in_flight": f"sum by (queue) (headrace_deliveries_in_flight{{{selector}}})",
+        "unacked": f"sum by (queue) (headrace_deliveries_held{{{selector}}})",
+        **{f"{what}_mean": f"{rate(f'{what}_seconds_sum')} / {rate(f'{what}_seconds_count')}" for what in _TIMED},
+        **{f"{what}_p95": f"histogram_quantile(0.95, {rate(f'{what}_seconds_bucket', 'queue, le')})" for what in _TIMED},
+    }
 
 
 class PrometheusSignal:
     """Gauges and latencies; counters are left to who can be asked without a scrape between.
 
-    url: gives the server's address anew for each look, such as http://prometheus:9090.
+    url: gives the server's address anew for each look, such as http://prometheus:9090. selector: which series are those of our
+    consumers, where the server knows others; as in PromQL.
     """
 
     name = "prometheus"
 
-    def __init__(self, url: Callable[[], str], clock: Clock, timeout: float) -> None:
+    def __init__(self, url: Callable[[], str], clock: Clock, timeout: float, selector: str = "") -> None:
         """timeout: seconds for all queries together."""
         self._url = url
+        self._queries = queries(selector)
+        # timestamp() tells how old the scrape behind them is.
+        self._ages = f"time() - min by (queue) (timestamp(headrace_deliveries_in_flight{{{selector}}}))"
         self._clock = clock
         self._timeout = timeout
         self._client: aiohttp.ClientSession | None = None
@@ -53,9 +60,9 @@ class PrometheusSignal:
 
     async def look(self, queues: Sequence[str]) -> Mapping[str, Sighting]:
         now = self._clock.steady()
-        ages, *answers = await asyncio.gather(*(self._ask(query) for query in (_AGES, *QUERIES.values())))
+        ages, *answers = await asyncio.gather(*(self._ask(query) for query in (self._ages, *self._queries.values())))
         seen: dict[str, dict[str, Figure]] = {queue: {} for queue in queues if queue in ages}
-        for name, answer in zip(QUERIES, answers, strict=True):
+        for name, answer in zip(self._queries, answers, strict=True):
             for queue in seen.keys() & answer.keys():
                 seen[queue][name] = Figure(answer[queue], now - max(0.0, ages[queue]))
         return {queue: Sighting(figures) for queue, figures in seen.items()}

@@ -9,7 +9,7 @@ import pytest
 
 from tests.deploy.checks import ALL
 from tests.deploy.release import Release, known_as
-from tests.deploy.render import NEWEST, merged
+from tests.deploy.render import NEWEST, merged, render
 from tests.deploy.schemas import complaints
 
 pytestmark = pytest.mark.needs("helm")
@@ -48,3 +48,19 @@ def test_they_go_together(broker: str, store: str, mail: str, more: str) -> None
     release = Release.of(given)
     assert [f"{check.__name__}: {complaint}" for check in ALL for complaint in check(release)] == []
     assert [f"{known_as(one)}: {what}" for one in release.objects for what in complaints(one, NEWEST)] == []
+
+
+def test_long_names_that_begin_alike_stay_two() -> None:
+    long = "jobs-of-the-department-of-finance"
+    names = []
+    for name in (f"{long}-east", f"{long}-west"):
+        made = [one["metadata"]["name"] for one in render({}, name=name) if one["kind"] == "Deployment"]
+        assert all(len(one) <= 63 for one in made)
+        names.append(set(made))
+    assert names[0].isdisjoint(names[1])
+    (short,) = {
+        one["metadata"]["name"]
+        for one in render({}, name="x" * 21)
+        if one["kind"] == "Service" and "gateway" in one["metadata"]["name"]
+    }
+    assert short == "x" * 21 + "-headrace-gateway", "30 characters are not cut"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
+from autoscaler.model import Figure
 from autoscaler.signals.prometheus import PrometheusSignal
 from jobs.clock import SystemClock
 from jobs.errors import SignalError
@@ -38,11 +39,40 @@ async def serving(path: str, body: str, status: int = 200) -> AsyncIterator[int]
 
 
 @asynccontextmanager
-async def opened(url: str) -> AsyncIterator[PrometheusSignal]:
-    signal = PrometheusSignal(lambda: url, SystemClock(), 2.0)
+async def opened(url: str, selector: str = "") -> AsyncIterator[PrometheusSignal]:
+    signal = PrometheusSignal(lambda: url, SystemClock(), 2.0, selector)
     await signal.open()
     yield signal
     await signal.close()
+
+
+TWO_RELEASES = """headrace_deliveries_in_flight{queue="email",namespace="jobs",release="ours"} 3
+headrace_deliveries_in_flight{queue="email",namespace="jobs",release="theirs"} 500
+headrace_deliveries_held{queue="email",namespace="jobs",release="theirs"} 700
+headrace_wait_seconds_sum{queue="email",namespace="jobs",release="theirs"} 700
+headrace_wait_seconds_count{queue="email",namespace="jobs",release="theirs"} 7
+"""
+
+
+async def test_a_server_that_knows_another_release(tmp_path: Path, prometheus_server: type[PrometheusServer]) -> None:
+    async with serving("/metrics", TWO_RELEASES) as port:
+        server = prometheus_server(tmp_path, f"127.0.0.1:{port}")
+        server.start()
+        ours = opened(server.url, 'namespace="jobs",release="ours"')
+        async with opened(server.url) as all_series, ours as signal, asyncio.timeout(30):
+            while not (seen := await _looked(all_series, "email")):
+                await asyncio.sleep(0.1)
+            assert seen["in_flight"].value == 503
+            assert {name: figure.value for name, figure in (await _looked(signal, "email")).items()} == {"in_flight": 3}
+
+
+async def _looked(signal: PrometheusSignal, queue: str) -> Mapping[str, Figure]:
+    """Nothing while the server starts."""
+    try:
+        seen = await signal.look([queue])
+    except SignalError:
+        return {}
+    return seen[queue].figures if queue in seen else {}
 
 
 async def test_a_real_server(tmp_path: Path, prometheus_server: type[PrometheusServer]) -> None:
@@ -50,14 +80,9 @@ async def test_a_real_server(tmp_path: Path, prometheus_server: type[PrometheusS
         server = prometheus_server(tmp_path, f"127.0.0.1:{port}")
         server.start()
         async with opened(server.url) as signal, asyncio.timeout(30):
-            while True:
-                try:
-                    seen = await signal.look(["email", "points", "settlement"])
-                except SignalError:
-                    seen = {}  # starting
-                if "email" in seen:
-                    break
+            while not await _looked(signal, "email"):
                 await asyncio.sleep(0.1)
+            seen = await signal.look(["email", "points", "settlement"])
     assert {name: figure.value for name, figure in seen["email"].figures.items()} == {"in_flight": 3, "unacked": 7}
     assert seen["points"].figures["in_flight"].value == 0
     assert "unacked" not in seen["points"].figures, "not told is not 0"

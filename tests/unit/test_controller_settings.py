@@ -97,3 +97,14 @@ def test_an_interval_that_its_policies_cannot_live_with(interval: float, policy:
         ControllerApp(ControllerSettings(interval=interval, workloads=(workload,)), CATALOGUE)
     assert str(refused.value).startswith(said)
     ControllerApp(ControllerSettings(interval=6.0, workloads=(workload,)), CATALOGUE)
+
+
+@pytest.mark.parametrize("selector", ["", 'namespace="jobs"', ' a="x, \\"y\\"}" , b!~"c|d" ', 'n=~".*",release!="x"'])
+def test_a_selector_is_label_matchers(selector: str) -> None:
+    assert ControllerSettings(prometheus_selector=selector).prometheus_selector == selector
+
+
+@pytest.mark.parametrize("selector", ["namespace", "a=b", 'a="x"}) or vector(1', 'a="x",', '{a="x"}', 'a="x" b="y"', 'a="x\\"'])
+def test_what_is_no_matcher_is_refused_with_an_example(selector: str) -> None:
+    with pytest.raises(ValueError, match=r'label matchers as in PromQL.*namespace="jobs"'):
+        ControllerSettings(prometheus_selector=selector)

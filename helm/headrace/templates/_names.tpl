@@ -1,8 +1,10 @@
-{{/* The longest name is of a consumer's Deployment: this, `-consumer-` and 22 characters; and a name has 63. */}}
+{{/* The longest name is of a consumer's Deployment: this, `-consumer-` and 22 characters; and a name has 63. What is cut ends with a
+hash of the whole, so that two long names stay two. */}}
 {{- define "headrace.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride }}
 {{- $release := .Release.Name | replace "." "-" }}
-{{- .Values.fullnameOverride | default (contains $name $release | ternary $release (printf "%s-%s" $release $name)) | trunc 30 | trimSuffix "-" }}
+{{- $full := .Values.fullnameOverride | default (contains $name $release | ternary $release (printf "%s-%s" $release $name)) }}
+{{- if gt (len $full) 30 }}{{ printf "%s-%s" ($full | trunc 23 | trimSuffix "-") ($full | sha256sum | trunc 6) }}{{ else }}{{ $full | trimSuffix "-" }}{{ end }}
 {{- end }}
 
 {{/* Every pod of this release. */}}

@@ -5,3 +5,23 @@
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
+
+{{/* Whether this release makes monitors. */}}
+{{- define "headrace.monitored" -}}
+{{- $there := .Capabilities.APIVersions.Has "monitoring.coreos.com/v1" }}
+{{- if or (eq (toString .Values.monitoring.podMonitors) "true") (and (eq (toString .Values.monitoring.podMonitors) "auto") $there) }}true{{ end }}
+{{- end }}
+
+{{/* What an endpoint of a monitor has besides its port. */}}
+{{- define "headrace.scrape" -}}
+path: /metrics
+interval: {{ .Values.monitoring.interval }}
+relabelings:
+  - {targetLabel: release, replacement: {{ .Release.Name | quote }}}
+{{- end }}
+
+{{/* Which series are those of this release: label matchers as in PromQL. Empty: all. */}}
+{{- define "headrace.series" -}}
+{{- if ne .Values.monitoring.selector "auto" }}{{ .Values.monitoring.selector }}
+{{- else if include "headrace.monitored" . }}{{ printf "namespace=%q,release=%q" .Release.Namespace .Release.Name }}{{ end }}
+{{- end }}
