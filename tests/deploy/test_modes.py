@@ -64,3 +64,15 @@ def test_long_names_that_begin_alike_stay_two() -> None:
         if one["kind"] == "Service" and "gateway" in one["metadata"]["name"]
     }
     assert short == "x" * 21 + "-headrace-gateway", "30 characters are not cut"
+
+
+def test_what_describes_the_gateway_is_not_reached_from_outside() -> None:
+    routes: dict[str, Any] = {
+        "ingress": {"enabled": True, "hosts": ["a.example"]},
+        "httpRoute": {"enabled": True, "parentRefs": [{"name": "g"}]},
+    }
+    for paths, reached in ((None, ["/v1"]), (["/v1", "/docs"], ["/v1", "/docs"])):
+        made = {one["kind"]: one.get("spec") for one in render({"gateway": routes | ({"publicPaths": paths} if paths else {})})}
+        ((rule,), (route,)) = made["Ingress"]["rules"], made["HTTPRoute"]["rules"]
+        assert [(path["path"], path["pathType"]) for path in rule["http"]["paths"]] == [(path, "Prefix") for path in reached]
+        assert [match["path"] for match in route["matches"]] == [{"type": "PathPrefix", "value": path} for path in reached]
