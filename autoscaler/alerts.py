@@ -50,6 +50,24 @@ class Alerts:
                 del self._standing[key]
                 self._announce(workload, queue, alert, resolved=True)
 
+    def standing(self, workload: str, queue: str) -> list[list[str]]:
+        """Those that stand, as plain values, for the controller that decides next."""
+        return [
+            [alert.kind.value, alert.text, alert.trace_id]
+            for key, (alert, *_) in self._standing.items()
+            if key[:2] == (workload, queue)
+        ]
+
+    def adopt(self, workload: str, queue: str, kept: Sequence[Sequence[str]]) -> None:
+        """Those that stood when another controller decided: what no decision carries any more is told as over, as if it were ours.
+        Raises TypeError or ValueError for what `standing` has not given."""
+        now = self._clock.steady()
+        for kind, text, trace_id in kept:
+            alert = Alert(AlertKind(kind), str(text), str(trace_id))
+            # Nobody knows when the other one last reminded of it: the first decision that carries it does.
+            self._standing.setdefault((workload, queue, alert.kind), (alert, now, now - REMIND_SECONDS))
+            metrics.ALERTS.labels(queue, alert.kind.value).set(1)
+
     def forget(self, workload: str) -> None:
         """Another controller decides about it now, and tells what stands. Its metrics must not stand here as well."""
         for key in [key for key in self._standing if key[0] == workload]:

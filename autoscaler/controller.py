@@ -126,14 +126,18 @@ class WorkloadController:
             measure(workload, wanted, verdict)
             self._alerts.update(self.name, verdict.queue, verdict.decision.alerts)
             record = record_of(verdict, workload, now, scaled=scaled, dry_run=self._dry_run, error=error, trace_url=self._trace_url)
-            self._recorder.note(record, orjson.dumps(states.saved(self._states[verdict.queue], now)).decode())
+            kept = states.saved(self._states[verdict.queue], now) | {"alerts": self._alerts.standing(self.name, verdict.queue)}
+            self._recorder.note(record, orjson.dumps(kept).decode())
 
     async def _found(self, queue: str, policy: Policy) -> State:
         now = self._clock.steady()
         try:
             kept = await self._recorder.recall(queue)
             if kept is not None:
-                return states.restored(orjson.loads(kept[0]), now, kept[1])
+                values = orjson.loads(kept[0])
+                found = states.restored(values, now, kept[1])
+                self._alerts.adopt(self.name, queue, values.get("alerts", ()))  # 0.1.0 kept none
+                return found
         except (StoreUnavailable, KeyError, TypeError, ValueError) as error:
             _log.warning("what was learned before is not found; starting anew", queue=queue, why=f"{type(error).__name__}: {error}")
         return states.fresh(now, policy.down_window)

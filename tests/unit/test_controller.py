@@ -192,6 +192,41 @@ async def test_who_loses_the_lead_shows_no_alert_and_no_figure_of_its_own_any_mo
         await until(lambda: sample("headrace_scaling_alert", queue="jobs", kind="at-max") == 1, within=3 * ROUND)
 
 
+async def test_an_alert_that_ends_while_nobody_leads_is_ended_by_the_next_controller() -> None:
+    world = Controlled(Plant(work=10), [idle()], policy={"max_replicas": 10})
+    world.seer.shared["ready_jobs"] = 80_000
+    async with world.run():
+        await until(lambda: ("at-max", False) in world.ear.kinds, within=3 * ROUND)
+        await until(lambda: "at-max" in world.notes.states.get("jobs", ("", 0.0))[0], within=30)
+    still, over = (Controlled(Plant(work=10), [idle()], policy={"max_replicas": 10}, notes=world.notes) for _ in range(2))
+    still.seer.shared["ready_jobs"] = 80_000
+    with capture_logs() as logs:
+        async with still.run():
+            await until(lambda: ("at-max", False) in still.ear.kinds, within=3 * ROUND)
+            await asyncio.sleep(60)
+    assert ("at-max", True) not in still.ear.kinds
+    assert not any(line["event"] == "alert" and line["kind"] == "at-max" for line in logs), "it is the same one, not another"
+    async with over.run():
+        await until(lambda: sample("headrace_scaling_alert", queue="jobs", kind="at-max") == 1, within=3 * ROUND)
+        await until(lambda: ("at-max", True) in over.ear.kinds, within=120)
+        assert ("at-max", False) not in over.ear.kinds
+        assert sample("headrace_scaling_alert", queue="jobs", kind="at-max") == 0
+
+
+@pytest.mark.parametrize("alerts", ["[1]", '["at-max"]', '[["of-another-version", "", ""]]', "7"])
+async def test_alerts_that_cannot_be_read_are_no_reason_to_fail(alerts: str) -> None:
+    world = Controlled(Plant(work=1), [idle()])
+    async with world.run():
+        await until(lambda: "jobs" in world.notes.states, within=30)
+    kept = world.notes.states["jobs"][0]
+    assert kept.endswith('"alerts":[]}')
+    world.notes.states["jobs"] = (kept.replace('"alerts":[]', f'"alerts":{alerts}'), 0.0)
+    after = Controlled(Plant(work=1), [idle()], notes=world.notes)
+    after.seer.shared["ready_jobs"] = 8000
+    async with after.run():
+        await until(lambda: after.plant.asked() == 10, within=3 * ROUND)
+
+
 async def test_the_next_controller_finds_what_was_learned_and_shrinks_nothing_in_its_first_window() -> None:
     world = Controlled(Plant(work=1), [idle()])
     async with world.run():
