@@ -5,6 +5,7 @@ It opens broker and store as every program does, and like them it declares what 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from rich.console import Console
@@ -13,6 +14,7 @@ from autoscaler.settings import ControllerSettings
 from cli import names
 from cli.bindings import told
 from cli.loaded import loaded
+from consumer.app import beyond_drain
 from consumer.registry import Registry
 from consumer.settings import ConsumerSettings
 from jobs.adapters import choose
@@ -40,7 +42,15 @@ async def check() -> int:
     found = [f"queue {queue}: no handler for {name}; add one in consumer/handlers/" for queue, name in registry.missing(queues)]
     found += await _broker(settings, registry, console)
     found += await _store(settings, console)
-    return _report(console, found)
+    return _report(console, found, _long_runs(settings, registry))
+
+
+def _long_runs(settings: ConsumerSettings, registry: Registry) -> list[str]:
+    what = "what runs on at a rollout begins again. Raise it (in the chart drainSeconds), or lower the contract's time_limit"
+    return [
+        f"queue {queue}: {name} may run for {limit:g} s, HEADRACE_DRAIN_SECONDS is {settings.drain_seconds:g}: {what}"
+        for queue, name, limit in beyond_drain(settings, registry, registry.catalogue.topology().queues)
+    ]
 
 
 async def _broker(settings: ConsumerSettings, registry: Registry, console: Console) -> list[str]:
@@ -82,8 +92,9 @@ async def _store(settings: ConsumerSettings, console: Console) -> list[str]:
     return [f"outcome store: {line}" for line in told]
 
 
-def _report(console: Console, found: list[str]) -> int:
-    for line in names.unknown():  # a warning: another program may read it
+def _report(console: Console, found: list[str], known: Sequence[str] = ()) -> int:
+    """known: what may be as it should be."""
+    for line in [*names.unknown(), *known]:  # an unknown name: another program may read it
         console.print(f"! {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     for line in found:
         console.print(f"✗ {line}", style="red", markup=False, highlight=False, soft_wrap=True)

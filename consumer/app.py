@@ -67,6 +67,7 @@ class Consumer:
             tools = Tools(self._settings, self._registry, resources, threads, clock, SystemChance())
             runtimes = [QueueRuntime(name, broker, ledger, tools) for name in self._names]
             lost = _lost(broker, topology, ledger, tools)
+            self._warn_of_long_runs()
             liveness = Liveness(runtimes, self._settings.stall_seconds, self._give_up)
             probes = self._probes(runtimes, broker, liveness)
             probes.open()
@@ -84,6 +85,15 @@ class Consumer:
                 await _within(part)
         _log.info("stopped")
         return self._code
+
+    def _warn_of_long_runs(self) -> None:
+        drain = self._settings.drain_seconds
+        for queue in self._names:
+            metrics.BEYOND_DRAIN.labels(queue).set(0)
+        for queue, job_type, limit in beyond_drain(self._settings, self._registry, self._names):
+            metrics.BEYOND_DRAIN.labels(queue).set(limit - drain)
+            what = "a run may last longer than the drain: a rollout hands it back, and it begins again"
+            _log.warning(what, queue=queue, job_type=job_type, time_limit_s=limit, drain_s=drain)
 
     def _probes(self, runtimes: Sequence[QueueRuntime], broker: Broker, liveness: Liveness) -> Probes:
         return Probes(
@@ -146,6 +156,13 @@ def check_limits(settings: ConsumerSettings, registry: Registry, queues: Sequenc
             "the broker's configuration (there in milliseconds) and HEADRACE_CONSUMER_TIMEOUT with it, or lower the time limit or "
             "HEADRACE_PREFETCH"
         )
+
+
+def beyond_drain(settings: ConsumerSettings, registry: Registry, queues: Sequence[str]) -> list[tuple[str, str, float]]:
+    """(queue, job type, time limit in seconds) of what may run for longer than a drain. A rollout makes it begin again, and so does
+    a node that is drained; scaling waits for it."""
+    limits = [(queue, *registry.longest_limit([queue])) for queue in queues]
+    return [(queue, job_type, limit) for queue, limit, job_type in limits if limit > settings.drain_seconds]
 
 
 def _rounds(settings: ConsumerSettings, limit: float) -> float:

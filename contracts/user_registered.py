@@ -21,6 +21,6 @@ USER_REGISTERED = Contract(
     payload=UserRegistered,
     queues=("email", "points"),
     retry=RetryPolicy(max_attempts=6, base=1.0, cap=60.0),
-    time_limit=30.0,
+    time_limit=20.0,
     examples=({"user_id": 42, "email": "ada@example.com", "name": "Ada Lovelace", "registered_at": "2026-01-31T09:30:00Z"},),
 )

@@ -169,8 +169,10 @@ CONSUMING: Final = (
         [
             (f"sum by (queue) (headrace_consumer_paused{_QUEUE})", "{{queue}}: consumers paused"),
             (f"sum by (queue) (headrace_overdue_threads{_QUEUE})", "{{queue}}: threads overdue"),
+            (f"max by (queue) (headrace_time_limit_beyond_drain_seconds{_QUEUE})", "{{queue}}: s beyond the drain"),
         ],
-        "Paused: the outcome store is away. Overdue: plain functions that run on past their time limit.",
+        "Paused: the outcome store is away. Overdue: plain functions that run on past their time limit. Beyond the drain: "
+        "the longest time limit is longer by so many seconds, and what runs so long begins again at a rollout.",
     ),
 )
 

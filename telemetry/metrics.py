@@ -37,6 +37,11 @@ HANDLER_SECONDS = Histogram("headrace_handler_seconds", "Time in the handler.", 
 WAIT_SECONDS = Histogram("headrace_wait_seconds", "From acceptance to the start of the first run.", ["queue"], buckets=_SLOW)
 IN_FLIGHT = Gauge("headrace_deliveries_in_flight", "Deliveries whose handler runs now.", ["queue"])
 HELD = Gauge("headrace_deliveries_held", "Deliveries taken from the broker and not settled yet.", ["queue"])
+BEYOND_DRAIN = Gauge(
+    "headrace_time_limit_beyond_drain_seconds",
+    "By how much a queue's longest time limit exceeds the drain; 0 where it does not.",
+    ["queue"],
+)
 OVERDUE_THREADS = Gauge("headrace_overdue_threads", "Plain functions that run on past their time limit.", ["queue"])
 CLAIMS = Counter("headrace_claims_total", "Claims by their answer.", ["queue", "verdict"])
 CLAIMS_LOST = Counter("headrace_claims_lost_total", "Runs whose claim was taken over before they ended.", ["queue"])

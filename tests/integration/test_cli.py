@@ -146,6 +146,15 @@ async def test_check_says_what_to_mend(tmp_path: Path) -> None:
     assert (code, "queue 'typo'" in out) == (1, True)
 
 
+async def test_check_warns_of_runs_that_a_rollout_would_break_off(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/headrace.db"
+    code, out, _ = await run("check", HEADRACE_BROKER=url, HEADRACE_OUTCOMES=url, HEADRACE_DRAIN_SECONDS="19")
+    assert code == 0
+    told = " ".join(out.split())
+    assert "! queue email: user.registered may run for 20 s, HEADRACE_DRAIN_SECONDS is 19" in told
+    assert "drainSeconds" in told
+
+
 async def test_check_warns_of_names_that_nobody_reads(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/headrace.db"
     given = {"HEADRACE_PORTT": "1", "HEADRACE_ZZZZZZZZ": "1", "HEADRACE_API_KEY": "x", "HEADRACE_TEST_HIDE": "none"}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from consumer import Context
-from consumer.app import check_limits
+from consumer.app import beyond_drain, check_limits
 from consumer.execute import RetryAfter, after_crash
 from consumer.liveness import Liveness
 from consumer.settings import ConsumerSettings
@@ -199,6 +199,12 @@ async def test_a_limit_that_the_broker_would_cut_is_refused_at_the_start(more: d
         refused = contextlib.nullcontext() if fits else pytest.raises(SettingsError, match="CONSUMER_TIMEOUT")
         with refused:
             check_limits(settings, world.tools.registry, ["work"])
+
+
+@pytest.mark.parametrize(("limit", "told"), [(25.0, []), (26.0, [("work", "thing.done", 26.0)])])
+async def test_a_limit_beyond_the_drain_is_told(limit: float, told: list[tuple[str, str, float]]) -> None:
+    async with consuming(_ok, time_limit=limit) as world:
+        assert beyond_drain(ConsumerSettings(drain_seconds=25.0), world.tools.registry, ["work"]) == told
 
 
 @pytest.mark.parametrize(("limit", "most"), [(60.0, 8), (61.0, 4)])
