@@ -161,7 +161,7 @@ class Way:
             return Bury(Reason.NO_HANDLER, Failure("registry", f"no handler for {envelope.job_type!r} in queue {self._queue!r}"))
         first = envelope.attempt == 1 and envelope.replay == 0
         waited = max(0.0, now - envelope.accepted_at) if first else 0.0
-        if envelope.attempt == 1:
+        if first:
             self._wait_seconds.observe(waited)
         ctx = Context(self._queue, envelope, handler.contract.time_limit, self._noter(claim))
         try:

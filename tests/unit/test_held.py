@@ -8,6 +8,7 @@ import contextlib
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from consumer import Context
 from consumer.app import beyond_drain, check_limits
@@ -529,3 +530,19 @@ async def test_a_run_that_stays_long_after_its_time_limit_ends_its_process() -> 
         assert len(reasons) == 1, "it is told once"
         watching.cancel()
         over.set()
+
+
+async def test_the_wait_of_a_retry_or_a_replay_is_not_observed() -> None:
+    """They wait for their time, not for a consumer; as 0 s they would make the mean look better than it is."""
+
+    def observed() -> tuple[float, float]:
+        count, total = (REGISTRY.get_sample_value(f"headrace_wait_seconds_{what}", {"queue": "work"}) for what in ("count", "sum"))
+        return count or 0.0, total or 0.0
+
+    async with consuming(_ok) as world:
+        before = observed()
+        for more in ({}, {"replay": 1}, {"attempt": 2}):
+            await world.ended(await world.submit(accepted_at=world.clock.wall() - 5.0, **more))
+        count, total = (now - then for now, then in zip(observed(), before, strict=True))
+        assert count == 1
+        assert total == pytest.approx(5.0, abs=1.0)
