@@ -47,7 +47,7 @@ def decide(policy: Policy, state: State, seen: Observation, now: float) -> tuple
     startup, job = state.startup.expected(policy.startup_seconds), state.service.mean(policy.service_seconds)
     window = max(policy.down_window, startup, min(_JOBS_HELD * job, _HELD_AT_MOST))
     peak, peaks = peak_of(state.peaks, view.settled, now, window)
-    final = _bounded(policy, _draft(policy, state, view, seen, now, low, Fewer(peak, window)), seen, low)
+    final = _bounded(policy, _draft(policy, state, view, seen, now, low, Fewer(peak, window)), seen, low, view.takeable)
     decision = Decision(
         final.replicas,
         final.reason,
@@ -133,7 +133,7 @@ def _fewer(policy: Policy, state: State, view: View, asked: int, fewer: Fewer, n
     return Draft(step, Reason.SURPLUS) if step < asked else Draft(asked, Reason.BUSY)
 
 
-def _bounded(policy: Policy, draft: Draft, seen: Observation, low: int) -> Draft:
+def _bounded(policy: Policy, draft: Draft, seen: Observation, low: int, takeable: int) -> Draft:
     """Within what is allowed: step limit, minimum and schedule, maximum, and what an operator has forbidden."""
     asked, (wanted, reason) = seen.asked, draft
     if reason is Reason.PAUSED:
@@ -144,7 +144,9 @@ def _bounded(policy: Policy, draft: Draft, seen: Observation, low: int) -> Draft
     if wanted < low:
         wanted, reason = low, Reason.FLOOR if low > policy.min_replicas else Reason.AT_MIN
     if wanted > policy.max_replicas:
-        wanted, reason = policy.max_replicas, Reason.AT_MAX
+        # Of replicas above the maximum, which an operator has lowered or gone beyond, those stay that would lose a run.
+        wanted = max(policy.max_replicas, seen.asked - takeable)
+        reason = Reason.AT_MAX if wanted == policy.max_replicas else Reason.BUSY
     if (wanted < asked and seen.pause is Pause.IN) or (wanted > asked and seen.pause is Pause.OUT):
         return Draft(asked, Reason.PAUSED)
     return Draft(wanted, reason)

@@ -39,7 +39,8 @@ def alerts_of(policy: Policy, state: State, seen: Observation, view: View, final
     if now < state.saturated_until:
         alerts.append(Alert(AlertKind.SATURATED, f"downstream saturated: {state.saturated_text or 'more replicas bring nothing'}"))
     by_hand = seen.asked > policy.max_replicas >= view.raw
-    if final.reason is Reason.AT_MAX and not by_hand:
+    full = final.reason is Reason.AT_MAX or (final.reason is Reason.BUSY and final.replicas > policy.max_replicas)
+    if full and not by_hand:
         alerts.append(Alert(AlertKind.AT_MAX, f"more than max_replicas={policy.max_replicas} are wanted"))
     if seen.unschedulable:
         alerts.append(Alert(AlertKind.UNSCHEDULABLE, seen.unschedulable))

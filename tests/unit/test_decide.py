@@ -727,6 +727,13 @@ def test_where_the_broker_no_longer_tells_arrivals_are_what_ended_and_what_is_th
     assert decision.arrival_rate == pytest.approx(10, rel=0.05)
 
 
+@pytest.mark.parametrize(("takeable", "wanted"), [(0, (80, Reason.BUSY)), (25, (55, Reason.BUSY)), (80, (50, Reason.AT_MAX))])
+def test_a_maximum_that_is_lowered_takes_no_run_away(takeable: int, wanted: tuple[int, Reason]) -> None:
+    decision, _ = decide(POLICY, knowing(), seen(80, 80_000, unacked=800, in_flight=800, takeable=takeable), NOW)
+    assert (decision.replicas, decision.reason) == wanted
+    assert AlertKind.AT_MAX in {alert.kind for alert in decision.alerts}
+
+
 def test_more_than_the_maximum_by_hand_is_no_alert() -> None:
     assert AlertKind.AT_MAX not in told(seen(60, 0), knowing(200))
     assert AlertKind.AT_MAX in told(seen(60, 8000))
