@@ -51,7 +51,7 @@ test: $(VENV)/dev.stamp ## all tests whose servers are here; HEADRACE_TEST_REQUI
 	$(PYTEST) $(SPREAD) $(TESTED)
 
 unit: $(VENV)/dev.stamp ## the tests that need nothing beside Python
-	$(PYTEST) $(SPREAD) -n 3 -q tests/unit tests/properties
+	$(PYTEST) $(patsubst 2,3,$(SPREAD)) -q tests/unit tests/properties
 
 coverage: $(VENV)/dev.stamp ## which lines and branches `make test` runs: it takes twice as long
 	$(PYTEST) $(SPREAD) $(TESTED) --timeout=240 --cov --cov-report=term:skip-covered

@@ -1,8 +1,8 @@
 """The decision: how many replicas a queue's consumers should have, and why. One pure function.
 
-    wanted = ceil((arrivals at now + start-up + max(0, waiting - slack) / drain target) / (a replica's speed * utilisation))
+    wanted = ceil((arrivals + max(0, waiting - slack) / drain target) / (a replica's speed * utilisation))
 
-for short jobs (`view.py` has the whole of it), and never less than the threshold rules, the schedule and the bounds ask for. No
+for short jobs, with the arrivals of the moment at which a replica that is asked for now would be ready (`view.py` has the whole of it), and never less than the threshold rules, the schedule and the bounds ask for. No
 replica is taken away in which a run would outlast its drain. What is not known is never taken for 0.
 """
 

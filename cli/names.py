@@ -40,7 +40,7 @@ def _ours(name: str) -> bool:
 
 
 def _told(name: str, known: set[str]) -> str:
-    near = difflib.get_close_matches(name.upper(), sorted(known), n=1)
+    near = _near(name.upper(), known)
     return f"{name} is not a setting, and nobody reads it" + (f"; did you mean {near[0]}?" if near else "")
 
 
@@ -48,3 +48,9 @@ def _below(kind: type[BaseSettings]) -> Iterator[type[BaseSettings]]:
     for one in kind.__subclasses__():
         yield one
         yield from _below(one)
+
+
+def _near(name: str, known: set[str]) -> list[str]:
+    """Compared without the prefix, which all have in common."""
+    names = sorted(one.removeprefix(PREFIX) for one in known)
+    return [PREFIX + near for near in difflib.get_close_matches(name.removeprefix(PREFIX), names, n=1)]

@@ -66,5 +66,5 @@ def _section(title: str, kind: type[BaseSettings], known: set[str]) -> str:
 
 def _row(name: str, default: object, description: str) -> str:
     shown = default.get_secret_value() if isinstance(default, SecretStr) else default
-    value = "" if shown == "" else f"`{shown:g}`" if isinstance(shown, float) and shown < 1e5 else f"`{shown}`"
+    value = "" if shown in ("", ()) else f"`{shown:g}`" if isinstance(shown, float) and shown < 1e5 else f"`{shown}`"
     return f"| `{PREFIX}{name.upper()}` | {value} | {description.replace('|', chr(92) + '|')} |\n"

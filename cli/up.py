@@ -33,6 +33,7 @@ async def up(data: Path, broker: str | None, outcomes: str | None, consumers: tu
 def _explain(console: Console, system: System, data: Path) -> None:
     console.print(f"\n[bold]Headrace is up[/bold] at {system.url}   (Ctrl-C drains and stops)")
     console.print(f"  reference  {system.url}/docs\n  mails      {system.mails}\n  logs       {data.absolute()}/*.log")
+    console.print(f"             {data.absolute()}/consumers/*.log: of consumers, with what your handlers print")
     console.print("  scaling    headrace watch --url " + system.url, highlight=False)
     console.print("             (`headrace` is in the environment: . .venv/bin/activate)\n", highlight=False, style="dim")
     console.print("Submit a job, and follow its Location:\n", highlight=False)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from hypothesis import settings
 
 pytest_plugins = (
     "tests.servers.collecting",
@@ -29,6 +30,9 @@ def pytest_configure() -> None:
     # structlog's own tracebacks, with colours and variables, cost 20 ms each: half of the time of tests that raise many.
     plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
+    # How long an example takes is the machine's, and it may be busy.
+    settings.register_profile("headrace", deadline=None)
+    settings.load_profile("headrace")
     # For tests that kill no broker; the fixture `own_rabbitmq` takes it back for those that do.
     os.environ.setdefault("HEADRACE_NEW_QUEUE_PAUSE", "0")
 

@@ -157,11 +157,19 @@ async def test_check_warns_of_runs_that_a_rollout_would_break_off(tmp_path: Path
 
 async def test_check_warns_of_names_that_nobody_reads(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/headrace.db"
-    given = {"HEADRACE_PORTT": "1", "HEADRACE_ZZZZZZZZ": "1", "HEADRACE_API_KEY": "x", "HEADRACE_TEST_HIDE": "none"}
+    given = {
+        "HEADRACE_PORTT": "1",
+        "HEADRACE_NOPE": "1",
+        "HEADRACE_ZZZZZZZZ": "1",
+        "HEADRACE_API_KEY": "x",
+        "HEADRACE_TEST_HIDE": "none",
+    }
     code, out, _ = await run("check", HEADRACE_BROKER=url, HEADRACE_OUTCOMES=url, **given)
     assert code == 0
     assert "HEADRACE_PORTT is not a setting, and nobody reads it; did you mean HEADRACE_PORT?" in " ".join(out.split())
-    assert [line.split()[1] for line in out.splitlines() if line.startswith("!")] == ["HEADRACE_PORTT", "HEADRACE_ZZZZZZZZ"]
+    told = ["HEADRACE_NOPE", "HEADRACE_PORTT", "HEADRACE_ZZZZZZZZ"]
+    assert [line.split()[1] for line in out.splitlines() if line.startswith("!")] == told
+    assert out.count("did you mean") == 1, "only where a name is near"
 
 
 async def test_no_process_is_left_behind(up: Up) -> None:
