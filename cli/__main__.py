@@ -38,7 +38,7 @@ def up(
     least: Least = 1,
     most: Most = 4,
     data: Annotated[Path, typer.Option(help="The folder of its files.")] = Path(".headrace"),
-    port: Annotated[int, typer.Option(help="The gateway's port; another one if it is taken.")] = 8080,
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="The gateway's port; another one if it is taken.")] = 8080,
 ) -> None:
     """Run gateway, consumers and a mail sink on this machine, until Ctrl-C."""
     from cli.up import up as run
@@ -74,7 +74,9 @@ def submit(
     url: Url = "http://127.0.0.1:8080",
     key_file: KeyFile = None,
     concurrency: Annotated[int, typer.Option(min=1, max=1000)] = 32,
-    checkpoint: Annotated[Path | None, typer.Option(help="Remember what is accepted here, and go on from it.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="A file that remembers what is accepted, and from which the same command goes on.")
+    ] = None,
 ) -> None:
     """Submit a job for each line of a file."""
     from cli.api import Address

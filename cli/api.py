@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
+import orjson
 
+from jobs.clock import SystemClock
 from jobs.errors import HeadraceError
 
 KEY_VARIABLE = "HEADRACE_API_KEY"
+_LONGEST_ASKED = 60.0  # seconds; whoever asks for a longer pause is asked again before
 _USABLE = re.compile(r"[\x21-\x7e]+", re.ASCII)  # what a header can carry
 
 
@@ -73,6 +77,25 @@ def said(status: int, problem: Any) -> str:
     return ": ".join(str(problem[name]) for name in ("title", "detail") if problem.get(name)) or f"status {status}"
 
 
+def _json(body: bytes) -> Any:
+    """None for what is no JSON: something between may answer in the gateway's place."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _seconds(retry_after: str) -> float:
+    """Of a Retry-After: seconds, or an HTTP date (RFC 9110, 10.2.3); a minute at most, and 0 for anything else."""
+    try:
+        if retry_after.strip().isdecimal():
+            return min(float(retry_after), _LONGEST_ASKED)
+        due = parsedate_to_datetime(retry_after)
+        return min(max(0.0, due.timestamp() - SystemClock().wall()), _LONGEST_ASKED)
+    except ValueError:
+        return 0.0
+
+
 class Gateway:
     """An async context manager around one HTTP session."""
 
@@ -103,10 +126,12 @@ class Gateway:
         assert self._session is not None  # noqa: S101 - entered before
         try:
             async with self._session.request(method, path, **more) as answer:
-                body = await answer.json(content_type=None) if answer.status != 204 else None
+                body = _json(await answer.read())
                 if answer.status in (401, 403):
                     raise NotAllowed(self._refusal(answer.status, body if isinstance(body, dict) else {}))
-                return answer.status, float(answer.headers.get("Retry-After", "0")), body
+                if body is None and answer.status in (200, 202):
+                    raise GatewayError(f"{self._url} answers {answer.status} without JSON: is it Headrace's gateway?")
+                return answer.status, _seconds(answer.headers.get("Retry-After", "0")), body
         except (aiohttp.ClientError, TimeoutError) as error:
             raise NoAnswer(f"no answer from {self._url}: {error or type(error).__name__}. Is it running? `headrace up`") from None
 

@@ -21,48 +21,80 @@ from cli.api import Address, Gateway, GatewayError, NoAnswer, said
 
 MOST_TRIES = 30
 MOST_SHOWN = 20  # refused lines that are listed
+# Refused lines that a checkpoint remembers, so that the next run sends them again. A file of more is not of this job type.
+MOST_REFUSED = 100_000
+# Not the line's fault: it came too late, or there were too many.
+_LATER = frozenset({408, 425, 429})
 
 
 @dataclass
 class Checkpoint:
-    """The lines that are accepted: all below `upto`, and those in `ahead`. run: names this run in the idempotency keys.
+    """The lines that are accepted: all below `upto` but those in `refused`, and those in `ahead`. run: names this run in the
+    idempotency keys. aim: job type and gateway.
 
     Lines that were sent and not noted when the process died are sent again with the same key: the same job.
     """
 
     path: Path | None
     fingerprint: str
+    aim: str
     run: str = field(default_factory=lambda: uuid.uuid4().hex)
     upto: int = 0
     ahead: set[int] = field(default_factory=set)
+    refused: set[int] = field(default_factory=set)
 
     @classmethod
-    def load(cls, path: Path | None, fingerprint: str) -> Checkpoint:
-        """Raises GatewayError for the checkpoint of another file."""
-        fresh = cls(path, fingerprint)
-        if path is None or not path.exists():
-            fresh.save()
-            return fresh
-        found = orjson.loads(path.read_bytes())
-        if found["fingerprint"] != fingerprint:
+    def load(cls, path: Path | None, fingerprint: str, aim: str) -> Checkpoint:
+        """Raises GatewayError for the checkpoint of another file, job type or gateway, and for what is none."""
+        fresh = cls(path, fingerprint, aim)
+        try:
+            if path is None or not path.exists():
+                fresh.save()
+                return fresh
+            found = orjson.loads(path.read_bytes())
+            known = cls(
+                path,
+                found["fingerprint"],
+                found["aim"],
+                found["run"],
+                int(found["upto"]),
+                set(found["ahead"]),
+                set(found["refused"]),
+            )
+        except OSError as error:
+            raise GatewayError(f"--checkpoint {path}: {error.strerror}; name a file that can be read and written") from None
+        except (ValueError, KeyError, TypeError):
+            raise GatewayError(f"--checkpoint {path} is none of this release; remove it, or name another file") from None
+        if known.fingerprint != fingerprint:
             raise GatewayError(f"{path} is the checkpoint of another file; remove it, or name another one")
-        return cls(path, fingerprint, found["run"], found["upto"], set(found["ahead"]))
+        if known.aim != aim:
+            raise GatewayError(f"{path} is the checkpoint of a run of {known.aim}, not of {aim}; name another one")
+        return known
+
+    def refuse(self, line: int) -> None:
+        """Raises GatewayError when these are too many."""
+        self.refused.add(line)
+        if self.path is not None and len(self.refused) >= MOST_REFUSED:
+            raise GatewayError(f"{MOST_REFUSED:,} lines were refused; is the file one of this job type?")
 
     def done(self, line: int) -> None:
+        if line < self.upto:  # one that was refused before
+            return
         self.ahead.add(line)
         while self.upto in self.ahead:
             self.ahead.discard(self.upto)
             self.upto += 1
 
     def has(self, line: int) -> bool:
-        return line < self.upto or line in self.ahead
+        return line not in self.refused and (line < self.upto or line in self.ahead)
 
     def save(self) -> None:
         """Written beside, synced, and moved into place: a crash leaves the old one or the new one."""
         if self.path is None:
             return
         beside = self.path.with_name(self.path.name + ".new")
-        state = {"fingerprint": self.fingerprint, "run": self.run, "upto": self.upto, "ahead": sorted(self.ahead)}
+        lines = {"upto": self.upto, "ahead": sorted(self.ahead), "refused": sorted(self.refused)}
+        state = {"fingerprint": self.fingerprint, "aim": self.aim, "run": self.run, **lines}
         with beside.open("wb") as file:
             file.write(orjson.dumps(state))
             file.flush()
@@ -95,7 +127,7 @@ async def submit(job_type: str, source: str, address: Address, concurrency: int,
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with _opened(source) as (file, fingerprint, total), Progress(*columns, console=console) as progress:
-        note = Checkpoint.load(checkpoint, fingerprint)
+        note = Checkpoint.load(checkpoint, fingerprint, f"{job_type} at {address.base()}")
         async with Gateway(address) as gateway:
             run = _Run(job_type, gateway, note, progress)
             task = progress.add_task("submitted", total=total)
@@ -133,8 +165,9 @@ async def _send(run: _Run, number: int, line: bytes) -> None:
         if status == 202:
             run.accepted += 1
             run.troubled = ""
+            run.checkpoint.refused.discard(number)
             return
-        if status < 500:
+        if status < 500 and status not in _LATER:
             _refuse(run, number, body)
             return
         run.tell(said(status, body))
@@ -147,6 +180,7 @@ async def _send(run: _Run, number: int, line: bytes) -> None:
 
 def _refuse(run: _Run, number: int, body: dict[str, object] | None) -> None:
     run.refusals += 1
+    run.checkpoint.refuse(number)
     if len(run.refused) < MOST_SHOWN:
         run.refused.append(f"line {number + 1}: {(body or {}).get('detail', 'refused')}")
 

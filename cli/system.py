@@ -13,6 +13,7 @@ import orjson
 
 from autoscaler.actuators.process import Program
 from cli.supervisor import free_port
+from jobs.errors import SettingsError
 from jobs.settings import EMBEDDED
 
 
@@ -62,7 +63,10 @@ def local_system(
     consumers: the fewest and the most processes. more: settings that go before those of the environment.
     """
     data = data.absolute()
-    data.mkdir(parents=True, exist_ok=True)
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"--data {data}: {error.strerror}; name a folder that can be made and written to") from None
     embedded = EMBEDDED.partition("///")[0] + f"///{data}/headrace.db"
     database = f"sqlite:///{data}/points.db"
     smtp, gateway, controller = free_port(), free_port(port), free_port()

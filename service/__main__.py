@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,9 @@ from telemetry.listening import bound
 from telemetry.supervisor import Supervisor
 
 _log = logs.get("service")
+
+# Files beside the connections: to broker and store, logs, SQLite's, and what libraries open for a moment.
+_OTHER_FILES = 256
 
 
 class _Server(uvicorn.Server):
@@ -71,6 +75,18 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
+def _make_room(connections: int) -> None:
+    """A process may have 1,024 files open unless it asks for more, and resets connections beyond."""
+    wanted = connections + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+        if allowed < wanted:
+            what = "too few files may be open for HEADRACE_MAX_CONNECTIONS: raise the limit (ulimit -Hn), or lower the setting"
+            logs.get("gateway").warning(what, files=allowed, connections=connections)
+
+
 def main() -> int:
     """The exit code: 0 after a drain, 1 when a task cannot be kept running, 2 for a setting or a contract that cannot be used."""
     epilog = "Its settings are environment variables: `headrace settings` lists them."
@@ -84,6 +100,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     logs.configure(settings.log_level, settings.log_format, "gateway")
+    _make_room(settings.max_connections)
     LimitedProtocol.max_headers = settings.max_headers
     LimitedProtocol.seconds = {"head": settings.head_timeout, "body": settings.body_timeout}
     LimitedProtocol.max_connections = settings.max_connections

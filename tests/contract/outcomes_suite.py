@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -343,6 +344,9 @@ class OutcomesContract:
         assert not (await store.dead_letters(job_type="nothing")).items
         with pytest.raises(ValueError, match=r".*"):
             await store.dead_letters(cursor="garbage")
+        for odd in ("", "~", "1~", "nan~x", "inf~x", "1_0~x", " 1~x", "\u0661~x", "1e999~x\x00", "0x1~x", "1~" + "x" * 10_000):
+            with contextlib.suppress(ValueError):
+                await store.dead_letters(cursor=odd)  # a page, or ValueError; the store is not away
 
     async def test_replayed_lets_the_next_replay_run(self, store: OutcomeStore) -> None:
         asked = claim(new_job_id())

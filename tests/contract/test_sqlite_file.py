@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import resource
 import sqlite3
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -190,6 +192,28 @@ async def test_a_file_whose_log_or_index_was_deleted_is_opened_again(world: Worl
     for _ in range(3):
         unlink(world.path + part)
         await world.works()
+
+
+async def test_a_process_that_begins_after_the_index_was_deleted_uses_the_same_one(world: World) -> None:
+    """Where ours kept the deleted one, both would write by an index of their own, and spoil the file."""
+    began = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('PRAGMA wal_checkpoint'); "
+        "print(c.execute('{}').fetchone()[0])"
+    )
+    for n in range(3):
+        unlink(world.path + "-shm")
+        await world.works()
+        assert os.path.exists(world.path + "-shm"), "made anew, by all of this process"  # noqa: ASYNC240, PTH110
+        numbers = [world.broker.publish([message(f"{n} {i}")])[0] for i in range(50)]
+        command = [sys.executable, "-c", began.format("SELECT count(*) FROM messages"), world.path]
+        other = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        await asyncio.gather(*numbers)
+        said, _ = await asyncio.wait_for(other.communicate(), WITHIN)
+        assert int(said) >= 0
+    check = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", began.format("PRAGMA integrity_check"), world.path, stdout=-1
+    )
+    assert (await asyncio.wait_for(check.communicate(), WITHIN))[0] == b"ok\n"
 
 
 async def test_what_is_written_into_a_deleted_file_is_not_confirmed(world: World) -> None:

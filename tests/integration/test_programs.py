@@ -70,3 +70,20 @@ async def test_kubernetes_without_a_cluster_is_one_line(tmp_path: Path) -> None:
     code, _, err = await run("autoscaler", tmp_path, **nowhere)
     assert (code, err.count("\n")) == (2, 1), err
     assert "HEADRACE_ACTUATOR=kubernetes finds no cluster: set KUBECONFIG" in err
+
+
+async def test_the_gateway_may_open_as_many_files_as_its_connections_need() -> None:
+    lines = (
+        "import resource",
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 4096))",
+        "from service.__main__ import _make_room",
+        "for connections in (100, 50, 100_000):",
+        "    _make_room(connections)",
+        "    print(resource.getrlimit(resource.RLIMIT_NOFILE))",
+    )
+    command = [sys.executable, "-c", "\n".join(lines)]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
+    said, _ = await asyncio.wait_for(process.communicate(), 30)
+    first, second, *told, last = said.decode().splitlines()
+    assert (first, second, last) == ("(356, 4096)", "(356, 4096)", "(4096, 4096)")
+    assert "HEADRACE_MAX_CONNECTIONS" in "".join(told)

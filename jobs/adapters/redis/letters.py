@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
+from jobs import cursors
 from jobs.adapters.redis.faults import fault
 from jobs.adapters.redis.keys import Keys
 from jobs.adapters.redis.letter_scripts import BURY, DROP, FORGET, LIST, PAGE, REPLAYED, UNLIST
@@ -125,10 +125,7 @@ def _after(cursor: str | None) -> tuple[str, str]:
     """The time of death and the id of the last entry that was looked at. Raises ValueError for what no page gave."""
     if cursor is None:
         return "", ""
-    died_at, _, dead_id = cursor.partition("~")
-    if not math.isfinite(float(died_at)) or not dead_id:
-        raise ValueError("no page gave this cursor")
-    return died_at, dead_id
+    return cursors.parsed(cursor)
 
 
 def _readable(dead_id: str, answer: Any) -> DeadLetter | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from jobs import cursors
 from jobs.ports import DeadLetter, DeadPage
 
 
@@ -47,5 +48,5 @@ def _key(letter: DeadLetter) -> tuple[float, str]:
 
 
 def _place(cursor: str) -> tuple[float, str]:
-    died_at, _, dead_id = cursor.partition("~")
+    died_at, dead_id = cursors.parsed(cursor)
     return float(died_at), dead_id

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from jobs import cursors
 from jobs.model import Reason
 from jobs.ports import DeadLetter, DeadPage, Failure
 
@@ -49,7 +50,7 @@ def parse_cursor(cursor: str | None) -> tuple[float, str] | None:
     """The time and the id of the last letter shown. Raises ValueError for a text that no page gave."""
     if cursor is None:
         return None
-    died_at, _, dead_id = cursor.partition("~")
+    died_at, dead_id = cursors.parsed(cursor)
     return float(died_at), dead_id
 
 
