@@ -15,6 +15,7 @@ from jobs.adapters.redis.records import Arguments, written
 from jobs.adapters.redis.script import Script
 from jobs.adapters.redis.scripts import CLAIM, PING, PROGRESS, QUEUED, RENEW
 from jobs.clock import Clock
+from jobs.errors import StoreUnavailable
 from jobs.model import State
 from jobs.ports import Answer, Claim, DeadLetter, DeadPage, JobRecord, Outcome, Queued, Verdict
 from jobs.secret_url import Url
@@ -56,10 +57,21 @@ class RedisOutcomes:
 
     async def ping(self) -> None:
         await self._writes.run(PING, Call([self._keys.alive], []))
+        if self._reads.cluster:
+            await self._whole()
 
     async def advice(self) -> list[str]:
         """What an operator should mend although the store works. Raises StoreUnavailable."""
         return await advice(self._reads)
+
+    async def _whole(self) -> None:
+        """A cluster may serve some slots and not others (cluster-require-full-coverage no). Jobs are spread over all of them: where
+        each third one fails, the store is away, and not away and back in turn."""
+        failed = (await self._reads.ask("CLUSTER INFO")).get("cluster_slots_fail", "0")
+        if failed != "0":
+            raise StoreUnavailable(
+                f"Redis: {failed} slots of the cluster are served by nobody. Look at `redis-cli --cluster check`"
+            )
 
     async def queued(self, records: Sequence[Queued]) -> None:
         await self._record(records, State.QUEUED, State.UNCONFIRMED)
