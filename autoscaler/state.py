@@ -45,8 +45,8 @@ class State(NamedTuple):
     backlog, backlog_at: the last known one (jobs), and when it was so. idle_since: nothing has been there since.
     down_at, step_at: the last time that replicas were taken away, or added.
     saturated_at: replicas that brought as much as more of them; until `saturated_until` there are no more. saturations: how often
-    in a row that was found. retreated: a step back has
-    cost nothing. immune: the first one did, and none is taken again before the backlog is gone.
+    in a row that was found. retreated: a step back has cost nothing. immune: the first one did, and none is taken again before the
+    backlog is gone.
     """
 
     settled_at: float

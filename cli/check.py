@@ -92,9 +92,9 @@ async def _store(settings: ConsumerSettings, console: Console) -> list[str]:
     return [f"outcome store: {line}" for line in told]
 
 
-def _report(console: Console, found: list[str], known: Sequence[str] = ()) -> int:
-    """known: what may be as it should be."""
-    for line in [*names.unknown(), *known]:  # an unknown name: another program may read it
+def _report(console: Console, found: list[str], warnings: Sequence[str] = ()) -> int:
+    """found: what has to be mended. warnings: what may be meant so, as a name that another program reads."""
+    for line in [*names.unknown(), *warnings]:
         console.print(f"! {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     for line in found:
         console.print(f"✗ {line}", style="red", markup=False, highlight=False, soft_wrap=True)

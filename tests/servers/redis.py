@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import redis
@@ -211,52 +212,43 @@ def _in_step(node: RedisServer) -> bool:
     return role[0] == "master" or role[3] == "connected"
 
 
+Servers = TypeVar("Servers", RedisServer, RedisCluster, RedisWithSentinels)
+
+
+def _running(servers: Servers) -> Iterator[Servers]:
+    servers.start()
+    yield servers
+    servers.kill()
+
+
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    server.start()
-    yield server
-    server.kill()
+    yield from _running(RedisServer(tmp_path_factory.mktemp("redis")))
 
 
 @pytest.fixture
 def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
     """One that a test may kill."""
-    server = RedisServer(tmp_path / "redis")
-    server.start()
-    yield server
-    server.kill()
+    yield from _running(RedisServer(tmp_path / "redis"))
 
 
 @pytest.fixture(scope="session")
 def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
-    cluster = RedisCluster(tmp_path_factory.mktemp("cluster"))
-    cluster.start()
-    yield cluster
-    cluster.kill()
+    yield from _running(RedisCluster(tmp_path_factory.mktemp("cluster")))
 
 
 @pytest.fixture
 def own_cluster(tmp_path: Path) -> Iterator[RedisCluster]:
     """One of which a test may kill servers."""
-    cluster = RedisCluster(tmp_path)
-    cluster.start()
-    yield cluster
-    cluster.kill()
+    yield from _running(RedisCluster(tmp_path))
 
 
 @pytest.fixture(scope="session")
 def redis_sentinels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisWithSentinels]:
-    servers = RedisWithSentinels(tmp_path_factory.mktemp("sentinels"))
-    servers.start()
-    yield servers
-    servers.kill()
+    yield from _running(RedisWithSentinels(tmp_path_factory.mktemp("sentinels")))
 
 
 @pytest.fixture
 def own_sentinels(tmp_path: Path) -> Iterator[RedisWithSentinels]:
     """With servers that a test may kill."""
-    servers = RedisWithSentinels(tmp_path)
-    servers.start()
-    yield servers
-    servers.kill()
+    yield from _running(RedisWithSentinels(tmp_path))

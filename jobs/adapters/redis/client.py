@@ -73,11 +73,11 @@ class _Commands(AsyncCommandsParser):
         """The first that answers is also the one that redis-py asks for what is of no slot. Raises what the last one raised."""
         known = self._nodes.get_nodes_by_server_type("primary")
         known.sort(key=lambda one: one is not self._answered)
-        for left, one in enumerate(known, 1 - len(known)):
+        for one in known:
             try:
                 await super().initialize(one)
             except (RedisError, OSError):
-                if not left:
+                if one is known[-1]:
                     raise
             else:
                 self._nodes.default_node = self._answered = one
