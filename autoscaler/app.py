@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from autoscaler.actuators.dry_run import DryRun
 from autoscaler.alerts import Alertmanager, Alerts
 from autoscaler.controller import Controller, WorkloadController
+from autoscaler.cordons import Cordons
 from autoscaler.leadership import Always
 from autoscaler.model import Policy
 from autoscaler.ports import Actuator, AlertSink, Leadership, Replica, Signal
@@ -155,6 +156,7 @@ class ControllerApp:
         self, name: str, watchers: Watchers, actuator: Actuator, recorder: Recorder, alerts: Alerts, consumers: ConsumersSignal
     ) -> WorkloadController:
         policies: Mapping[str, Policy] = dict.fromkeys(self._queues[name], self._policies[name])
+        drain = self._policies[name].drain_seconds
         return WorkloadController(
             name,
             policies,
@@ -162,7 +164,7 @@ class ControllerApp:
             actuator,
             recorder,
             alerts,
-            consumers.idlest,
+            Cordons(consumers.runs, None if self._settings.dry_run else consumers.cordon, self._clock, drain),
             self._clock,
             dry_run=self._settings.dry_run,
             trace_url=self._settings.trace_url,

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import orjson
 
 from autoscaler import state as states
 from autoscaler.alerts import Alerts
+from autoscaler.cordons import Cordons
 from autoscaler.decide import decide
-from autoscaler.model import Policy
-from autoscaler.ports import Actuator, Leadership, Replica, Workload
+from autoscaler.model import Decision, Pause, Policy
+from autoscaler.ports import Actuator, Leadership, Workload
 from autoscaler.recorder import Recorder
 from autoscaler.records import Verdict, measure, record_of, unmeasure
 from autoscaler.state import State
@@ -30,7 +31,7 @@ _OVERDUE = 1.5
 
 
 class WorkloadController:
-    """One workload. policies: by queue. idlest: orders replicas by how little they would lose."""
+    """One workload. policies: by queue. A decision is about its active replicas; `cordons` knows those on their way out."""
 
     def __init__(
         self,
@@ -40,7 +41,7 @@ class WorkloadController:
         actuator: Actuator,
         recorder: Recorder,
         alerts: Alerts,
-        idlest: Callable[[Sequence[Replica]], list[str]],
+        cordons: Cordons,
         clock: Clock,
         *,
         dry_run: bool,
@@ -52,7 +53,7 @@ class WorkloadController:
         self._actuator = actuator
         self._recorder = recorder
         self._alerts = alerts
-        self._idlest = idlest
+        self._cordons = cordons
         self._clock = clock
         self._dry_run = dry_run
         self._trace_url = trace_url
@@ -62,6 +63,7 @@ class WorkloadController:
 
     async def begin(self) -> None:
         """Take the lead: what was learned before is found again, and without it nothing is taken away at first."""
+        self._cordons.begin()
         for queue, policy in self._policies.items():
             self._states[queue] = await self._found(queue, policy)
 
@@ -76,13 +78,13 @@ class WorkloadController:
         if workload is None:
             self._complain("the workload is not there, or nothing is known of it")
             return
-        before = dict(self._states)
-        verdicts = [self._decided(queue, workload) for queue in self._policies]
+        before, active = dict(self._states), self._cordons.active(workload)
+        verdicts = [self._decided(queue, active) for queue in self._policies]
         leader = max(verdicts, key=lambda verdict: verdict.decision.replicas)
-        if leader.decision.replicas >= workload.asked:
+        if leader.decision.replicas >= active.asked:
             self._shrink_later(before)
-        error = await self._act(workload, leader)
-        self._record(workload, verdicts, leader, error)
+        scaled, error = await self._act(workload, active, leader.decision)
+        self._record(workload, verdicts, leader, scaled, error)
 
     def _decided(self, queue: str, workload: Workload) -> Verdict:
         seen = self._watchers.observation(queue, workload)
@@ -104,26 +106,30 @@ class WorkloadController:
         for queue, state in self._states.items():
             self._states[queue] = state._replace(down_at=before[queue].down_at)
 
-    async def _act(self, workload: Workload, verdict: Verdict) -> str:
-        """Why it could not be done, or ""."""
-        wanted = verdict.decision.replicas
-        if wanted == workload.asked:
+    async def _act(self, workload: Workload, active: Workload, decision: Decision) -> tuple[int | None, str]:
+        """What the workload was set to, or None; and why that could not be done, or ""."""
+        hold = workload.pause in (Pause.ALL, Pause.IN)
+        replicas, first = await self._cordons.towards(workload, active, decision.replicas, hold=hold)
+        if replicas == workload.asked:
             self._complain("")
-            return ""
+            return None, ""
+        why = decision.text if decision.replicas != active.asked else f"{len(first)} cordoned replicas run nothing for longer"
         try:
-            await self._actuator.scale(self.name, wanted, self._idlest(workload.replicas), verdict.decision.text)
+            await self._actuator.scale(self.name, replicas, first, why)
         except ActuatorError as error:
             metrics.SCALE_ERRORS.labels(self.name).inc()
             self._complain(str(error))
-            return str(error)
+            return None, str(error)
         self._complain("")
-        return ""
+        if self._dry_run:
+            return None, ""
+        self._cordons.removed(first)
+        return replicas, ""
 
-    def _record(self, workload: Workload, verdicts: Sequence[Verdict], leader: Verdict, error: str) -> None:
-        now, wanted = self._clock.steady(), leader.decision.replicas
-        scaled = wanted if wanted != workload.asked and not error and not self._dry_run else None
+    def _record(self, workload: Workload, verdicts: Sequence[Verdict], leader: Verdict, scaled: int | None, error: str) -> None:
+        now = self._clock.steady()
         for verdict in verdicts:
-            measure(workload, wanted, verdict)
+            measure(workload, leader.decision.replicas, self._cordons.standing, verdict)
             self._alerts.update(self.name, verdict.queue, verdict.decision.alerts)
             record = record_of(verdict, workload, now, scaled=scaled, dry_run=self._dry_run, error=error, trace_url=self._trace_url)
             kept = states.saved(self._states[verdict.queue], now) | {"alerts": self._alerts.standing(self.name, verdict.queue)}

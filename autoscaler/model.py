@@ -53,7 +53,8 @@ class Observation:
     ready_jobs, unacked: jobs in the queue now, and at consumers.
     published, completed: jobs ever; counters that begin again at 0 when their server does. done: of those completed the ones that
     do not come again as a retry.
-    in_flight: jobs in handlers. busy_seconds: seconds ever spent in handlers, of all replicas.
+    in_flight: jobs in handlers. ending: those of them whose replica takes nothing more.
+    busy_seconds: seconds ever spent in handlers, of all replicas.
     wait_mean, wait_p95, handler_mean, handler_p95: seconds, of late.
     oldest_age: seconds that the oldest ready job has waited.
     slow_trace: the trace id of a slow job, or "".
@@ -73,6 +74,7 @@ class Observation:
     completed: Seen = UNKNOWN
     done: Seen = UNKNOWN
     in_flight: Seen = UNKNOWN
+    ending: Seen = UNKNOWN
     busy_seconds: Seen = UNKNOWN
     wait_mean: Seen = UNKNOWN
     wait_p95: Seen = UNKNOWN

@@ -27,7 +27,8 @@ class Replica:
 class Workload:
     """What scales together, as the actuator sees it. asked: replicas that it is set to. at: monotonic seconds of this view.
 
-    unschedulable: why replicas cannot start (quota, no node), or "". pause: what an operator has forbidden.
+    unschedulable: why replicas cannot start (quota, no node), or "". pause: what an operator has forbidden. rolling: replicas of
+    two revisions are there, and which of them go first is not for us to say.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Workload:
     at: float = 0.0
     pause: Pause = Pause.NONE
     unschedulable: str = ""
+    rolling: bool = False
 
 
 @dataclass(frozen=True, slots=True)

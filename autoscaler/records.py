@@ -47,10 +47,11 @@ def record_of(
     )
 
 
-def measure(workload: Workload, wanted: int, verdict: Verdict) -> None:
-    """Set the metrics of one queue, and of its workload."""
+def measure(workload: Workload, wanted: int, cordoned: int, verdict: Verdict) -> None:
+    """Set the metrics of one queue, and of its workload. wanted: active replicas. cordoned: those on their way out."""
     queue, _, decision = verdict
-    for kind, replicas in (("wanted", wanted), ("asked", workload.asked), ("ready", ready_of(workload))):
+    counts = {"wanted": wanted, "asked": workload.asked, "ready": ready_of(workload), "cordoned": cordoned}
+    for kind, replicas in counts.items():
         metrics.REPLICAS.labels(workload.name, kind).set(replicas)
     metrics.DECISIONS.labels(queue, decision.reason.value).inc()
     metrics.BACKLOG.labels(queue).set(_or_nan(decision.backlog))
@@ -60,7 +61,7 @@ def measure(workload: Workload, wanted: int, verdict: Verdict) -> None:
 
 def unmeasure(workload: str, queues: Iterable[str]) -> None:
     """Say nothing of them any more: NaN is unknown, and no alert rule holds for it."""
-    for kind in ("wanted", "asked", "ready"):
+    for kind in ("wanted", "asked", "ready", "cordoned"):
         metrics.REPLICAS.labels(workload, kind).set(float("nan"))
     for queue in queues:
         for gauge in (metrics.BACKLOG, metrics.ARRIVAL_RATE, metrics.SERVICE_RATE):

@@ -109,9 +109,11 @@ def view_of(policy: Policy, state: State, seen: Observation, now: float) -> View
     rate = 0.0 if arrival is UNKNOWN else arrival
     excess = max(0.0, waiting - rate * policy.slack_seconds)
     horizon = max(policy.drain_target, lead)
-    wanted = _wanted(policy, rate, excess, rate * job if in_flight is UNKNOWN else in_flight, job, horizon)
+    running = rate * job if in_flight is UNKNOWN else _running(in_flight, fresh(seen.ending, oldest), rate * job)
+    wanted = _wanted(policy, rate, excess, running, job, horizon)
     backlog = ready_jobs if unacked is UNKNOWN else ready_jobs + unacked
-    filled = inf if unacked is UNKNOWN else _filled(policy, backlog, rate * max(lead, 1.0))
+    elsewhere = 0.0 if in_flight is UNKNOWN else in_flight - running
+    filled = inf if unacked is UNKNOWN else _filled(policy, backlog - elsewhere, rate * max(lead, 1.0))
     raw = min(wanted, filled)
     settled = max(1, ceil(min(wanted * (1.0 + policy.tolerance), filled)))
     if unacked is UNKNOWN or arrival is UNKNOWN:
@@ -132,6 +134,15 @@ def _wanted(policy: Policy, rate: float, excess: float, in_flight: float, job: f
     arriving = rate * inside * (horizon - inside / 2.0)
     running = in_flight * inside * (1.0 - inside / (2.0 * job))
     return (arriving + running + excess * inside) / (horizon * policy.concurrency * policy.utilisation)
+
+
+def _running(in_flight: float, ending: float | Unknown, lasting: float) -> float:
+    """Running jobs that need a replica which stays. lasting: as many as run at any moment if the arrivals go on.
+
+    What runs in a replica that is on its way out is followed, at these arrivals, by as much in those that stay; without arrivals it
+    is followed by nothing.
+    """
+    return in_flight if ending is UNKNOWN else max(in_flight - ending, min(in_flight, lasting))
 
 
 def _filled(policy: Policy, jobs: float, coming: float) -> float:

@@ -21,10 +21,12 @@ import uvloop
 
 from autoscaler.alerts import Alerts
 from autoscaler.controller import Controller, WorkloadController
+from autoscaler.cordons import Cordons
 from autoscaler.leadership import Always
 from autoscaler.model import Figure, Policy
 from autoscaler.ports import Replica, Sighting, Workload
 from autoscaler.recorder import Recorder
+from autoscaler.runs import Runs
 from autoscaler.watchers import Watchers
 from jobs.clock import SystemClock
 from jobs.journal import ScalingRecord
@@ -142,7 +144,7 @@ async def measure() -> dict[str, float | int]:
     recorder, alerts, policy = Recorder(sink), Alerts([], CLOCK), Policy(max_replicas=100)
 
     def workload(n: int) -> WorkloadController:
-        rest = (watchers, fleet, recorder, alerts, lambda replicas: [replica.name for replica in replicas], CLOCK)
+        rest = (watchers, fleet, recorder, alerts, Cordons(Runs(), None, CLOCK, 25.0), CLOCK)
         return WorkloadController(f"work{n}", {f"queue{n}": policy}, *rest, dry_run=False, trace_url="")
 
     controller = Controller([workload(n) for n in range(QUEUES)], watchers, Always(), CLOCK, INTERVAL)

@@ -7,7 +7,9 @@ import os
 import signal
 from collections.abc import Awaitable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any
 
+from consumer.cordon import Cordon, seconds_of
 from consumer.ledger import Ledger
 from consumer.liveness import Liveness
 from consumer.lost import Lost
@@ -69,7 +71,8 @@ class Consumer:
             lost = _lost(broker, topology, ledger, tools)
             self._warn_of_long_runs()
             liveness = Liveness(runtimes, self._settings.stall_seconds, self._give_up)
-            probes = self._probes(runtimes, broker, liveness)
+            cordon = Cordon(runtimes, self.supervisor)
+            probes = self._probes(runtimes, broker, liveness, cordon)
             probes.open()
             self.supervisor.start("event loop", eventloop.watch)
             await self._open(broker, ledger, runtimes, lost)
@@ -78,6 +81,7 @@ class Consumer:
                 self.supervisor.start("purge", lambda beat: _purge(store, beat), patience=3 * _PURGE_INTERVAL)
             await self._stop.wait()
             self._ready = False
+            cordon.close()
             _log.info("draining", seconds=self._settings.drain_seconds)
             consuming = (*runtimes, *((lost,) if lost else ()))
             await asyncio.gather(*(one.drain(self._settings.drain_seconds) for one in consuming))
@@ -95,14 +99,22 @@ class Consumer:
             what = "a run may last longer than the drain: a rollout hands it back, and it begins again"
             _log.warning(what, queue=queue, job_type=job_type, time_limit_s=limit, drain_s=drain)
 
-    def _probes(self, runtimes: Sequence[QueueRuntime], broker: Broker, liveness: Liveness) -> Probes:
+    def _probes(self, runtimes: Sequence[QueueRuntime], broker: Broker, liveness: Liveness, cordon: Cordon) -> Probes:
+        def figures() -> dict[str, Any]:
+            return to_plain({runtime.queue: runtime.figures() for runtime in runtimes})
+
+        async def put(asked: Any) -> dict[str, Any]:
+            await cordon.put(seconds_of(asked))
+            return figures()
+
         return Probes(
             self._settings.probe_host,
             self._settings.probe_port,
             lambda: liveness.stalled + self.supervisor.wrong,
             lambda: self._not_ready(runtimes, broker),
-            {"/figures": lambda: to_plain({runtime.queue: runtime.figures() for runtime in runtimes})},
+            {"/figures": figures},
             self.supervisor,
+            acts={"/cordon": put},
         )
 
     async def _open(self, broker: Broker, ledger: Ledger | None, runtimes: Sequence[QueueRuntime], lost: Lost | None) -> None:
@@ -122,7 +134,7 @@ class Consumer:
         reason = broker.unready()
         metrics.BROKER_UP.set(0 if reason else 1)
         reasons = [f"broker: {reason}"] if reason else []
-        reasons += [f"{r.queue}: paused, the outcome store is away" for r in runtimes if r.paused]
+        reasons += [f"{r.queue}: paused, the outcome store is away" for r in runtimes if r.blind]
         reasons += [f"{r.queue}: paused, the broker takes nothing that is to be put off" for r in runtimes if r.stuck]
         return reasons + [f"{r.queue}: not subscribed" for r in runtimes if not r.paused and not r.subscribed]
 

@@ -47,6 +47,7 @@ class QueueRuntime:
         self._starting: asyncio.Task[None] | None = None
         self._draining = False
         self._drained = False
+        self._cordoned = False
         self._begins = ledger is None or ledger.up
         self._most = tools.settings.held_at_most(tools.registry.longest_limit([queue])[0])
         self._subscription = broker.subscribe(queue, self._most, self._deliver)
@@ -66,11 +67,12 @@ class QueueRuntime:
 
     @property
     def paused(self) -> bool:
-        """Whether nothing is begun: the outcome store is away, or we are draining."""
-        return self._draining or self._blind
+        """Whether nothing is taken, or nothing begun: the outcome store is away, or we are cordoned or draining."""
+        return self._draining or self._cordoned or self.blind
 
     @property
-    def _blind(self) -> bool:
+    def blind(self) -> bool:
+        """Whether the outcome store is away."""
         return self._ledger is not None and not self._ledger.up
 
     @property
@@ -96,7 +98,8 @@ class QueueRuntime:
 
     def figures(self) -> QueueFigures:
         """What the controller is told."""
-        return self._tally.figures(self.held, self._tools.clock.steady(), paused=self._blind or self.stuck)
+        now = self._tools.clock.steady()
+        return self._tally.figures(self.held, now, paused=self.blind or self.stuck, cordoned=self._cordoned)
 
     async def depth(self) -> Depth:
         return await self._broker.depth(self.queue)
@@ -110,6 +113,20 @@ class QueueRuntime:
                 self._paused.set(1)
                 return
         await self._subscribe()
+
+    async def cordon(self) -> None:
+        """Take nothing more and hand back what has not begun; what runs goes on.
+
+        What the broker sent before it knew begins where a slot is free, as in a drain.
+        """
+        self._cordoned = True
+        await _all(s.pause() for s in self._subscriptions())
+        self._hand_back_waiting(lambda _: True)
+
+    async def uncordon(self) -> None:
+        self._cordoned = False
+        if not self.blind:
+            await self._subscribe()
 
     async def drain(self, seconds: float) -> None:
         """Take nothing more, hand back what has not begun, let what runs end within `seconds`, hand back the rest.
@@ -169,13 +186,14 @@ class QueueRuntime:
     def _follow_store(self, up: bool) -> None:
         self._paused.set(0 if up else 1)
         self._begin_or_not()
-        if not up or self._draining:
+        if not up or self._draining or self._cordoned:
             return
-        if self._starting is None and not self.subscribed:
+        if (self._starting is None or self._starting.done()) and not self.subscribed:
             self._starting = asyncio.get_running_loop().create_task(self._subscribe())
 
     async def _subscribe(self) -> None:
-        await _all(s.resume() for s in self._subscriptions())
+        if not self._draining and not self._cordoned:
+            await _all(s.resume() for s in self._subscriptions())
 
     def _subscriptions(self) -> list[Subscription]:
         return [self._subscription] if self._given_up is None else [self._subscription, self._given_up.subscription]

@@ -46,12 +46,12 @@ class Tally:
         self._busy += now - began
         self._recent.append(_Ended(now, wait, now - began, trace))
 
-    def figures(self, held: int, now: float, *, paused: bool) -> QueueFigures:
-        """held: deliveries that are not settled. paused: whether nothing is begun for now."""
+    def figures(self, held: int, now: float, *, paused: bool, cordoned: bool) -> QueueFigures:
+        """held: deliveries that are not settled. paused: whether nothing is begun for now. cordoned: whether nothing is taken."""
         while self._recent and self._recent[0].at < now - RECENT_SECONDS:
             self._recent.popleft()
         busy = self._busy + max(0.0, self._running * now - self._started_sum)
-        of_now = self._running, held, self.settled, self.done, busy, self._lasting.seconds(now), paused
+        of_now = self._running, held, self.settled, self.done, busy, self._lasting.seconds(now), paused, cordoned
         if not self._recent:
             return QueueFigures(*of_now)
         waits, handlers = [e.wait for e in self._recent], [e.handler for e in self._recent]

@@ -19,7 +19,8 @@ class QueueFigures:
     settled: deliveries ever that ended here, in whatever way but handed back; done: those that do not
     come again as a retry; None is not told, by a consumer of an older version. busy_seconds: ever spent in handlers, those that
     run now included. lasts: seconds within which all that runs is expected to end. paused: nothing is begun for now, since its
-    outcome could not be recorded. Both are None where they are not told. recent: jobs that the four latencies (seconds) are of;
+    outcome could not be recorded. cordoned: nothing is taken, since the process is to be removed; one that does not tell cannot be
+    cordoned. The three are None where they are not told. recent: jobs that the four latencies (seconds) are of;
     with none of them they are 0 and say nothing.
     slow_seconds, slow_trace: of the slowest of them, waiting included.
     """
@@ -31,6 +32,7 @@ class QueueFigures:
     busy_seconds: float = 0.0
     lasts: float | None = None
     paused: bool | None = None
+    cordoned: bool | None = None
     recent: int = 0
     wait_mean: float = 0.0
     wait_p95: float = 0.0
@@ -61,7 +63,7 @@ def _fits(name: str, value: Any) -> bool:
     if name == "slow_trace":
         return isinstance(value, str)
     if value is None:
-        return name in ("done", "lasts", "paused")
-    if name == "paused":
+        return name in ("done", "lasts", "paused", "cordoned")
+    if name in ("paused", "cordoned"):
         return isinstance(value, bool)
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _MOST

@@ -57,7 +57,9 @@ TASK_RESTARTS = Counter("headrace_task_restarts_total", "Tasks that must not end
 
 # The controller
 REPLICAS = Gauge(
-    "headrace_scaling_replicas", "Replicas of a workload: wanted by the decision, asked for, ready.", ["workload", "kind"]
+    "headrace_scaling_replicas",
+    "Replicas of a workload: active ones that are wanted, asked for, ready, cordoned.",
+    ["workload", "kind"],
 )
 BACKLOG = Gauge("headrace_scaling_backlog_jobs", "Jobs in a queue and at its consumers; NaN while unknown.", ["queue"])
 ARRIVAL_RATE = Gauge("headrace_scaling_arrivals_per_second", "Jobs that arrive, forecast; NaN while unknown.", ["queue"])

@@ -1,12 +1,13 @@
-"""The HTTP side of a program that has no other: /livez, /readyz, /metrics."""
+"""The HTTP side of a program that has no other: /livez, /readyz, /metrics, and what the program adds."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
+import orjson
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
@@ -14,12 +15,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from jobs.errors import SettingsError
 from telemetry import logs
 from telemetry.listening import cannot_listen
 from telemetry.reasons import public
 from telemetry.supervisor import Beat, Supervised, Supervisor
 
 _log = logs.get("probes")
+
+# What is put here is a few numbers.
+_MOST_BODY = 1000
+Act = Callable[[Any], Awaitable[Any]]
 
 
 class _Server(uvicorn.Server):
@@ -40,7 +46,8 @@ class _Server(uvicorn.Server):
 
 class Probes:
     """Serves until `close`. alive, ready: each returns what is wrong, or nothing; addresses in it stay here. more: paths, and the
-    JSON that they tell. supervisor: the program's, which keeps it serving; without one it has its own.
+    JSON that they tell. acts: paths for PUT; each gets the body's JSON and returns what is answered, or raises SettingsError for
+    what it cannot take. supervisor: the program's, which keeps it serving; without one it has its own.
     """
 
     def __init__(
@@ -52,10 +59,13 @@ class Probes:
         more: Mapping[str, Callable[[], Any]],
         supervisor: Supervisor | None = None,
         setting: str = "HEADRACE_PROBE",
+        acts: Mapping[str, Act] | None = None,
     ) -> None:
         """setting: the first part of the names of those for host and port. Raises SettingsError where nothing can listen there."""
         routes = [Route("/livez", _probe(alive)), Route("/readyz", _probe(ready)), Route("/metrics", _metrics)]
-        self._app = Starlette(routes=[*routes, *(Route(path, _teller(tell)) for path, tell in more.items())])
+        routes += [Route(path, _teller(tell)) for path, tell in more.items()]
+        routes += [Route(path, _taker(act), methods=["PUT"]) for path, act in (acts or {}).items()]
+        self._app = Starlette(routes=routes)
         self._owner = supervisor or Supervisor()
         try:
             self._socket = socket.create_server((host, port), reuse_port=False)
@@ -98,6 +108,23 @@ def _probe(wrong: Callable[[], list[str]]) -> Callable[[Request], JSONResponse]:
 def _teller(tell: Callable[[], Any]) -> Callable[[Request], Any]:
     async def answer(_: Request) -> JSONResponse:  # a coroutine: on the loop that counts, not in a thread beside it
         return JSONResponse(tell())
+
+    return answer
+
+
+def _taker(act: Act) -> Callable[[Request], Any]:
+    async def answer(request: Request) -> JSONResponse:
+        body = b""
+        async for part in request.stream():
+            body += part
+            if len(body) > _MOST_BODY:
+                return JSONResponse({"detail": f"the body is longer than {_MOST_BODY} bytes"}, status_code=413)
+        try:
+            return JSONResponse(await act(orjson.loads(body)))
+        except orjson.JSONDecodeError as error:
+            return JSONResponse({"detail": f"the body is no JSON: {error}"}, status_code=400)
+        except SettingsError as error:
+            return JSONResponse({"detail": str(error)}, status_code=400)
 
     return answer
 

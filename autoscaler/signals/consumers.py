@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from itertools import takewhile
-from typing import NamedTuple
 
 import aiohttp
 import orjson
 
 from autoscaler.model import Figure
 from autoscaler.ports import Replica, Sighting
+from autoscaler.runs import Runs
 from jobs.clock import Clock
 from jobs.errors import SignalError
 from jobs.figures import QueueFigures, from_plain
-
-Told = Mapping[str, dict[str, QueueFigures]]
 
 # Requests at once: a hundred pods are asked within a few hundredths of a second, and no file descriptors run out.
 _AT_ONCE = 50
@@ -60,18 +57,7 @@ class _Gone(Enum):
 
 
 _GONE = _Gone.GONE
-
-
-class _Busy(NamedTuple):
-    """What one replica said of all its queues. lasts: seconds until its runs have ended, or None. held: deliveries."""
-
-    lasts: float | None
-    held: int
-
-    @classmethod
-    def of(cls, figures: Sequence[QueueFigures]) -> _Busy:
-        told = [of.lasts for of in figures if of.lasts is not None]
-        return cls(max(told, default=0.0) if len(told) == len(figures) else None, sum(of.held for of in figures))
+Answer = dict[str, QueueFigures] | _Gone | None
 
 
 class ConsumersSignal:
@@ -93,40 +79,7 @@ class ConsumersSignal:
         self._timeout = timeout
         self._counted: dict[str, _Counted] = {}
         self._client: aiohttp.ClientSession | None = None
-        self._busy: dict[str, _Busy] = {}  # what each said last; one that has never said anything has taken nothing
-        self._silent: Set[str] = frozenset()
-
-    def idlest(self, replicas: Sequence[Replica]) -> list[str]:
-        """Their names: who is starting has nothing to lose, then whose runs end soonest; who did not answer comes last."""
-        return [replica.name for replica in sorted(replicas, key=self._loss)]
-
-    def _loss(self, replica: Replica) -> tuple[bool, float, int]:
-        busy = self._busy.get(replica.name, _Busy(0.0, -1))  # one that is starting goes before all others
-        return (self._hides(replica), busy.lasts or 0.0, busy.held)
-
-    def _hides(self, replica: Replica) -> bool:
-        """Whether it may hold anything, and says nothing."""
-        return replica.name in self._silent or (replica.ready and replica.name not in self._busy)
-
-    def _takeable(self, staying: Sequence[Replica], drain: float) -> int | None:
-        """How many may go: none of their runs outlasts the drain. None where a consumer does not tell how long its runs last.
-
-        Kubernetes takes a pod that is not ready before all others, whatever their deletion cost: while there is one that may be in
-        the middle of something, none may go. A StatefulSet takes the last ones: those up to the first of them that may not.
-        """
-        if any(busy.lasts is None and busy.held for replica in staying if (busy := self._busy.get(replica.name)) is not None):
-            return None
-        may_go = {replica.name for replica in staying if self._may_go(replica, drain)}
-        if any(not replica.ready and replica.name not in may_go for replica in staying):
-            return 0
-        last_first = sorted(staying, key=lambda replica: -replica.ordinal)
-        if last_first and last_first[0].ordinal >= 0:
-            return sum(1 for _ in takewhile(lambda replica: replica.name in may_go, last_first))
-        return len(may_go)
-
-    def _may_go(self, replica: Replica, drain: float) -> bool:
-        busy = self._busy.get(replica.name)
-        return not self._hides(replica) and (busy is None or (busy.lasts or 0.0) <= drain)
+        self.runs = Runs()
 
     async def open(self) -> None:
         connector = aiohttp.TCPConnector(limit=_AT_ONCE)
@@ -141,28 +94,36 @@ class ConsumersSignal:
         asked = self._clock.steady()
         replicas = {queue: found for queue in queues if (found := self._replicas(queue)) is not None}
         unique = {replica.name: replica for of in replicas.values() for replica in of if replica.metrics}
-        answers = await asyncio.gather(*(self._ask(replica) for replica in unique.values()))
+        answers = await asyncio.gather(*(self._call("GET", replica, "/figures") for replica in unique.values()))
         by_name = dict(zip(unique, answers, strict=True))
         told = {name: answer for name, answer in by_name.items() if isinstance(answer, dict)}
         there = {name for name, answer in by_name.items() if answer is not _GONE}
-        self._busy = {name: busy for name, busy in self._busy.items() if name in there} | {
-            name: _Busy.of(list(of.values())) for name, of in told.items()
-        }
-        self._silent = there - told.keys()
+        self.runs.hear(told, there)
         if unique and not told:
             raise SignalError(f"none of {len(unique)} consumers answers")
         return {queue: self._sighting(queue, of, told, asked) for queue, of in replicas.items()}
 
-    async def _ask(self, replica: Replica) -> dict[str, QueueFigures] | _Gone | None:
+    async def cordon(self, replicas: Sequence[Replica], seconds: float) -> None:
+        """Have them take no deliveries for so many seconds, or take them again with 0. Who does not answer is then silent."""
+        body = orjson.dumps({"seconds": seconds})
+        answers = await asyncio.gather(*(self._call("PUT", replica, "/cordon", body) for replica in replicas))
+        for replica, answer in zip(replicas, answers, strict=True):
+            if answer is not _GONE:
+                self.runs.hear_one(replica.name, answer)
+
+    async def _call(self, verb: str, replica: Replica, path: str, body: bytes = b"") -> Answer:
         """What it says; None where it says nothing; _GONE where nobody is there, not yet or no more, who could hold anything."""
         assert self._client is not None  # noqa: S101 - opened before
         try:
-            async with self._client.get(replica.metrics.removesuffix("/metrics") + "/figures") as answer:
+            async with self._client.request(verb, replica.metrics.removesuffix("/metrics") + path, data=body) as answer:
                 return from_plain(orjson.loads(await answer.read())) if answer.status == 200 else None
         except aiohttp.ClientConnectorError as error:
             return _GONE if isinstance(error.os_error, ConnectionRefusedError) and not replica.ready else None
         except (aiohttp.ClientError, TimeoutError, ValueError, TypeError, AttributeError):
             return None  # starting, stopping, or no consumer of ours
+
+    def _is_ending(self, replica: Replica) -> bool:
+        return replica.leaving or bool(self.runs.cordoned(replica))
 
     def _sighting(
         self, queue: str, replicas: Sequence[Replica], told: Mapping[str, dict[str, QueueFigures]], at: float
@@ -177,12 +138,15 @@ class ConsumersSignal:
         if counted.done is not None:
             values["done"] = counted.done
         # One that is ready, or is there and says nothing, may hold anything; one in which nobody listens yet has taken nothing.
-        if all(replica.name in of for replica in replicas if replica.ready or replica.name in self._silent):
+        if all(replica.name in of for replica in replicas if replica.ready or self.runs.silent(replica)):
+            ending = sum(of[replica.name].in_flight for replica in replicas if replica.name in of and self._is_ending(replica))
             values |= {"in_flight": sum(f.in_flight for f in of.values()), "unacked": sum(f.held for f in of.values())}
+            values["ending"] = ending
         staying = [replica for replica in replicas if not replica.leaving]
         if (paused := _paused(staying, of)) is not None:
             values["paused"] = paused
-        if (takeable := self._takeable(staying, self._drains[queue])) is not None:
+        active = [replica for replica in staying if not self.runs.cordoned(replica)]
+        if (takeable := self.runs.takeable(active, self._drains[queue])) is not None:
             values["takeable"] = takeable
         values |= _latencies(list(of.values()))
         slowest = max(of.values(), key=lambda f: f.slow_seconds, default=QueueFigures())

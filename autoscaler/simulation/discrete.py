@@ -35,13 +35,16 @@ class Job:
 
 @dataclass(eq=False, slots=True)
 class Pod:
-    """running: jobs in handlers; held: taken ahead. until: None, or when what it still runs is handed back."""
+    """running: jobs in handlers; held: taken ahead. until: None, or when what it still runs is handed back. cordoned: it takes
+    nothing, and goes once what it runs ends within the drain.
+    """
 
     ready: bool
     running: dict[Job, None] = field(default_factory=dict)
     held: deque[Job] = field(default_factory=deque)
     lasting: Lasting = field(default_factory=Lasting)
     until: float | None = None
+    cordoned: bool = False
 
     @property
     def jobs(self) -> int:
@@ -101,6 +104,7 @@ class Fleet:
     def ready(self, pod: Pod) -> None:
         if pod.until is None and pod in self.pods:
             pod.ready = True
+        if pod.ready and not pod.cordoned:
             self._turns.append(pod)
             self._hand_out()
 
@@ -130,8 +134,13 @@ class Fleet:
         self.pods.remove(pod)
         self._hand_out()
 
-    def ask(self, replicas: int) -> None:
+    def ask(self, replicas: int, *, cordons: bool) -> None:
+        """cordons: replicas are of those that take work; the others go without losing any."""
         replicas = max(0, min(replicas, self._world.max_replicas))
+        if cordons:
+            self._cordon(replicas)
+            self._stop_due()
+            replicas = max(replicas, len(self._active())) + sum(pod.cordoned for pod in self.pods)
         self.actions += replicas != self.asked
         self.asked = replicas
         staying = [pod for pod in self.pods if pod.until is None]
@@ -141,18 +150,44 @@ class Fleet:
             self._stop(pod)
         self.most = max(self.most, len(self.pods))
 
+    def _active(self) -> list[Pod]:
+        return [pod for pod in self.pods if pod.until is None and not pod.cordoned]
+
+    def _cordon(self, wanted: int) -> None:
+        """As `autoscaler/cordons.py`: bring back those first that would stay longest, or cordon those that may go soonest."""
+        active, drain = sorted(self._active(), key=self._loss), self._world.drain_seconds
+        back = sorted((pod for pod in self.pods if pod.cordoned), key=self._loss, reverse=True)
+        idle = bool(active) and active[0].ready and active[0].lasting.seconds(self.now) <= drain
+        exchange = idle and wanted <= len(active) and bool(back) and back[0].lasting.seconds(self.now) > drain
+        back = back[: max(exchange, wanted - len(active))]
+        for pod in back:
+            pod.cordoned = False
+            if pod.ready:
+                self._turns.append(pod)
+        for pod in active[: max(exchange, len(active) - wanted)]:
+            pod.cordoned = True
+            self._take_from(pod)
+        self._hand_out()
+
+    def _stop_due(self) -> None:
+        """Stop the cordoned replicas that lose nothing."""
+        drain = self._world.drain_seconds
+        due = [pod for pod in self.pods if pod.cordoned and pod.lasting.seconds(self.now) <= drain]
+        for pod in due:
+            pod.cordoned = False
+            self._stop(pod)
+
     def observe(self, *, takeable: bool) -> Observation:
-        """takeable: whether consumers tell how long their runs last."""
+        """takeable: whether consumers tell how long their runs last, and can be cordoned."""
         while self._recent and self._recent[0][0] < self.now - RECENT_SECONDS:
             self._recent.popleft()
-        staying = [pod for pod in self.pods if pod.until is None]
+        staying = self._active()
         running = sum(len(pod.running) for pod in self.pods)
-        drain = self._world.drain_seconds
-        may_go = self._figure(sum(pod.lasting.seconds(self.now) <= drain for pod in staying)) if takeable else UNKNOWN
+        may_go = self._figure(len(staying)) if takeable else UNKNOWN
         waits, handlers = ([row[n] for row in self._recent] for n in (1, 2))
         return Observation(
             wall=self._world.start_wall + self.now,
-            asked=self.asked,
+            asked=self.asked - sum(pod.cordoned for pod in self.pods),
             running=self._figure(len(staying)),
             ready=self._figure(sum(pod.ready for pod in staying)),
             ready_jobs=self._figure(len(self._queue)),
@@ -160,6 +195,7 @@ class Fleet:
             completed=self._figure(self._settled),
             done=self._figure(self._settled),
             in_flight=self._figure(running),
+            ending=self._figure(running - sum(len(pod.running) for pod in staying)),
             busy_seconds=self._figure(self._busy + running * self.now - self._running_since),
             wait_mean=self._mean(waits),
             handler_mean=self._mean(handlers),
@@ -184,11 +220,15 @@ class Fleet:
         else:
             self.at(self.now + self._rng.uniform(*self._world.startup), "ready", pod)
 
-    def _stop(self, pod: Pod) -> None:
+    def _take_from(self, pod: Pod) -> None:
+        """It takes nothing more, and hands back what waits."""
         if pod in self._turns:
             self._turns.remove(pod)
         while pod.held:
             self._queue.appendleft(pod.held.pop())
+
+    def _stop(self, pod: Pod) -> None:
+        self._take_from(pod)
         if pod.running:
             pod.until = self.now + self._world.drain_seconds
             self.at(pod.until, "give up", pod)
@@ -256,6 +296,6 @@ def follow(
             case "give up", Pod() as pod:
                 fleet.give_up(pod)
             case _:
-                fleet.ask(scaler.ask(fleet.observe(takeable=takeable), fleet.now))
+                fleet.ask(scaler.ask(fleet.observe(takeable=takeable), fleet.now), cordons=takeable)
                 fleet.at(fleet.now + scaler.interval, "ask", None)
     return Followed(jobs, fleet.pod_seconds, fleet.actions, fleet.handed_back, fleet.most, ended)

@@ -184,3 +184,33 @@ async def test_a_time_limit_beyond_the_brokers_own_is_refused(tmp_path: Path) ->
     assert process.returncode == 2
     assert b"HEADRACE_CONSUMER_TIMEOUT=30" in err
     assert b"user.registered" in err
+
+
+@pytest.mark.cell
+async def test_a_cordoned_consumer_takes_nothing_more_is_ready_and_alive_and_takes_again_when_its_lease_ends(
+    rabbitmq: RabbitMQServer, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    url = rabbitmq.vhost()
+    store = RedisOutcomes(redis_server.url, Settings(), SystemClock())
+    async with (
+        broker_at(url) as broker,
+        consumer(tmp_path, url, redis_server.url, HEADRACE_STALL_SECONDS="1") as (_, probes),
+        aiohttp.ClientSession(probes) as client,
+    ):
+        async with client.put("/cordon", json={"seconds": 4}) as answer:
+            figures = await answer.json()
+        assert figures["settlement"]["cordoned"] is True
+        first = await submit(broker)
+        await asyncio.sleep(2)
+        assert (await broker.depth("settlement")).ready == 1
+        for path in ("/readyz", "/livez"):
+            async with client.get(path) as answer:
+                assert answer.status == 200, await answer.text()
+        await until_succeeded(store, [first])
+        for body, status in ((b'{"seconds": 1e9}', 400), (b"{", 400), (b" " * 2000, 413)):
+            async with client.put("/cordon", data=body) as answer:
+                assert (answer.status, bool((await answer.json())["detail"])) == (status, True)
+        async with client.get("/cordon") as answer:
+            assert answer.status == 405
+        await until_succeeded(store, [await submit(broker)])
+    await store.close()

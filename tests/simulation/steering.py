@@ -9,9 +9,11 @@ from typing import Protocol
 
 from autoscaler.alerts import Alerts
 from autoscaler.controller import Controller, WorkloadController
+from autoscaler.cordons import Cordons
 from autoscaler.model import Figure, Policy
 from autoscaler.ports import Replica, Sighting, Workload
 from autoscaler.recorder import Recorder
+from autoscaler.runs import Runs
 from autoscaler.signals.depth import DepthSignal
 from autoscaler.watchers import Watchers
 from jobs.adapters.simulated import BrokerServer
@@ -86,7 +88,7 @@ class Steering(Running):
         self.depths = _Depths(self.broker, self.clock, self.system.broker)
         watchers = Watchers([self.depths], QUEUES, self.clock, _INTERVAL, supervisor)
         recorder, alerts = Recorder(None, supervisor), Alerts([], self.clock, supervisor)
-        rest = (watchers, self, recorder, alerts, lambda replicas: [replica.name for replica in replicas], self.clock)
+        rest = (watchers, self, recorder, alerts, Cordons(Runs(), None, self.clock, 25.0), self.clock)
         workload = WorkloadController("work", dict.fromkeys(QUEUES, POLICY), *rest, dry_run=False, trace_url="")
         controller = Controller([workload], watchers, Lead(), self.clock, _INTERVAL, supervisor)
         await watchers.open()

@@ -13,9 +13,11 @@ from prometheus_client import REGISTRY
 from autoscaler.actuators.dry_run import DryRun
 from autoscaler.alerts import Alerts
 from autoscaler.controller import Controller, WorkloadController
+from autoscaler.cordons import Cordons
 from autoscaler.model import Alert, Figure, Policy
 from autoscaler.ports import Actuator, Replica, Sighting, Workload
 from autoscaler.recorder import Recorder
+from autoscaler.runs import Runs
 from autoscaler.watchers import Watchers
 from jobs.clock import BootTime
 from jobs.errors import ActuatorError, SignalError, StoreUnavailable
@@ -215,7 +217,7 @@ class Controlled:
 
         def workload(name: str, queues: list[str]) -> WorkloadController:
             policies = dict.fromkeys(queues, policy)
-            rest = (watchers, actuator, recorder, alerts, lambda replicas: [r.name for r in replicas], clock)
+            rest = (watchers, actuator, recorder, alerts, Cordons(Runs(), None, clock, 25.0), clock)
             return WorkloadController(name, policies, *rest, dry_run=self.dry_run, trace_url="")
 
         controller = Controller([workload(*item) for item in self.workloads.items()], watchers, self.lead, clock, INTERVAL, owner)

@@ -33,12 +33,15 @@ class Consumer:
         self.ordinal = -1
         self.url = ""
         self.asked: list[str] = []
+        self.puts: list[Any] = []
 
     def now(self, **figures: Any) -> None:
         self.tells = to_plain({"email": QueueFigures(**figures)})
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(request.path)
+        if request.method == "PUT":
+            self.puts.append(await request.json())
         if self.tells is None:
             await asyncio.Event().wait()
         if isinstance(self.tells, bytes):
@@ -134,7 +137,7 @@ async def test_when_none_answers_nothing_is_seen() -> None:
 
 async def test_no_replicas_are_no_jobs_in_flight_but_an_unknown_workload_is_unknown() -> None:
     async with fleet() as seen:
-        assert await seen.values() == {"completed": 0, "busy_seconds": 0, "in_flight": 0, "unacked": 0, "takeable": 0}
+        assert await seen.values() == {"completed": 0, "busy_seconds": 0, "in_flight": 0, "ending": 0, "unacked": 0, "takeable": 0}
         seen.known = False
         assert await seen.signal.look(["email"]) == {}
 
@@ -193,7 +196,7 @@ async def test_the_idlest_go_first_and_who_did_not_answer_last() -> None:
     async with fleet(busy, mute, idle, timeout=0.5) as seen:
         await seen.look()
         replicas = [Replica(name, True) for name in ("mute", "busy", "idle")] + [Replica("starting", False)]
-        assert seen.signal.idlest(replicas) == ["starting", "idle", "busy", "mute"]
+        assert [r.name for r in seen.signal.runs.idlest(replicas)] == ["starting", "idle", "busy", "mute"]
 
 
 @pytest.mark.parametrize(
@@ -245,7 +248,7 @@ async def test_those_may_go_whose_runs_end_within_the_drain() -> None:
     async with fleet(long, short, starting, idle) as seen:
         assert (await seen.values())["takeable"] == 3
         replicas = seen._replicas("email") or []
-        assert seen.signal.idlest(replicas) == ["starting", "idle", "short", "long"]
+        assert [r.name for r in seen.signal.runs.idlest(replicas)] == ["starting", "idle", "short", "long"]
         long.ready = False
         assert (await seen.values())["takeable"] == 0, "Kubernetes would take this one first"
         long.ready = True
@@ -261,7 +264,7 @@ async def test_one_that_fell_silent_is_not_taken() -> None:
         assert (await seen.values())["takeable"] == 1
         one.ready = False
         assert (await seen.values())["takeable"] == 0
-        assert seen.signal.idlest(seen._replicas("email") or []) == ["two", "one"]
+        assert [r.name for r in seen.signal.runs.idlest(seen._replicas("email") or [])] == ["two", "one"]
 
 
 async def test_consumers_are_paused_when_none_takes_anything() -> None:
@@ -307,3 +310,42 @@ def test_figures_that_no_consumer_can_have_are_refused() -> None:
     for value in (1e15, float("inf"), float("nan"), -1.0, True):
         with pytest.raises(ValueError, match="figures of 'email'"):
             from_plain({"email": {"busy_seconds": value}})
+
+
+async def test_a_consumer_is_cordoned_over_its_port_and_its_answer_counts_at_once() -> None:
+    one, two = Consumer("one", lasts=0.0, cordoned=False), Consumer("two", lasts=0.0, cordoned=False)
+    async with fleet(one, two) as seen:
+        await seen.look()
+        replicas = seen._replicas("email") or []
+        one.now(lasts=90.0, cordoned=True, held=1)
+        await seen.signal.cordon(replicas[:1], 15.0)
+        assert (one.asked[-1], one.puts, two.puts) == ("/cordon", [{"seconds": 15.0}], [])
+        assert [seen.signal.runs.cordoned(replica) for replica in replicas] == [True, False]
+        assert [seen.signal.runs.may_go(replica, 25.0) for replica in replicas] == [False, True]
+
+
+@pytest.mark.parametrize("answer", [b"not found", b"{}x"])
+async def test_one_that_refuses_to_be_cordoned_is_not_cordoned(answer: bytes) -> None:
+    one = Consumer("one", lasts=0.0, cordoned=False)
+    async with fleet(one) as seen:
+        await seen.look()
+        one.tells, one.status = answer, 404
+        replicas = seen._replicas("email") or []
+        await seen.signal.cordon(replicas, 15.0)
+        assert seen.signal.runs.cordoned(replicas[0]) is None
+        assert not seen.signal.runs.may_go(replicas[0], 25.0), "silent: it may hold anything"
+
+
+async def test_what_runs_where_nothing_more_is_taken_is_told_apart() -> None:
+    active, cordoned, leaving = (Consumer(name, in_flight=n, held=n, lasts=60.0) for name, n in (("a", 1), ("c", 2), ("l", 4)))
+    cordoned.now(in_flight=2, held=2, lasts=60.0, cordoned=True)
+    leaving.leaving, leaving.ready = True, False
+    async with fleet(active, cordoned, leaving) as seen:
+        values = await seen.values()
+        assert (values["in_flight"], values["ending"]) == (7, 6)
+
+
+async def test_those_that_can_be_cordoned_may_all_be_asked_to_go_but_the_cordoned_are_none_of_them() -> None:
+    consumers = [Consumer(name, lasts=600.0, held=1, cordoned=name == "c") for name in "abc"]
+    async with fleet(*consumers) as seen:
+        assert (await seen.values())["takeable"] == 2

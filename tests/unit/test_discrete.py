@@ -76,7 +76,7 @@ def test_jobs_go_to_each_replica_in_turn() -> None:
 
 
 def test_what_a_replica_that_goes_does_not_finish_begins_again_elsewhere() -> None:
-    run = follow(world(60.0, initial=2), [Job(0.0, 60.0), Job(0.0, 60.0)], Plan({0.0: 2, 10.0: 1}))
+    run = follow(world(60.0, initial=2), [Job(0.0, 60.0), Job(0.0, 60.0)], Plan({0.0: 2, 10.0: 1}), takeable=False)
     assert run.handed_back == 1
     assert sorted(job.begun for job in run.jobs) == [[0.0], [0.0, 35.0]]
     assert run.ended == 95.0

@@ -247,7 +247,7 @@ def test_every_figure_is_known_and_right_on_steady_traffic() -> None:
     plan = Plan({0.0: 3})
     simulate(World(initial=3), [200.0] * 60, plan)
     seen = plan.at(50.0)
-    of_one_replica = {"takeable", "paused"}  # jobs are counted, and not followed
+    of_one_replica = {"ending", "takeable", "paused"}  # jobs are counted, and not followed
     assert all(getattr(seen, name) is not UNKNOWN for name in set(Observation.__slots__) - of_one_replica)
     assert seen.wall == World().start_wall + 50
     assert value(seen.published) == 10_000

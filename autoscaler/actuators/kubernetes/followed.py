@@ -82,6 +82,7 @@ class Followed:
             at=min(self._workload.at, pods.at),
             pause=now.pause,
             unschedulable=unschedulable(failure, mine),
+            rolling=len({one.revision for one in mine if not one.leaving}) > 1,
         )
 
     def _too_few(self, asked: int, pods: Sequence[Pod]) -> str:

@@ -68,7 +68,9 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """leaving: it was told to end, and takes no new work. cost: its deletion cost. unschedulable: why no node takes it, or ""."""
+    """leaving: it was told to end, and takes no new work. cost: its deletion cost. unschedulable: why no node takes it, or "".
+    revision: the hash of the template that it was made of.
+    """
 
     name: str
     ready: bool
@@ -77,6 +79,7 @@ class Pod:
     port: int
     cost: int
     unschedulable: str
+    revision: str = ""
 
 
 def target(item: Json) -> Target:
@@ -101,6 +104,7 @@ def pod(item: Json) -> Pod | None:
     if status.get("phase") in ("Succeeded", "Failed"):
         return None
     notes = meta.get("annotations") or {}
+    labels = meta.get("labels") or {}
     placed = _condition(item, "PodScheduled")
     leaving = "deletionTimestamp" in meta
     return Pod(
@@ -111,6 +115,7 @@ def pod(item: Json) -> Pod | None:
         port=_integer(notes, METRICS_PORT),
         cost=_integer(notes, DELETION_COST),
         unschedulable=str(placed.get("message") or "") if placed.get("reason") == "Unschedulable" else "",
+        revision=str(labels.get("pod-template-hash") or labels.get("controller-revision-hash") or ""),
     )
 
 

@@ -119,14 +119,16 @@ class RabbitSubscription:
 
     async def _adjust(self) -> None:
         """Make the broker's view of us what is wanted."""
-        if self._wanted:
+        wanted = self._wanted
+        if wanted:
             await self._consume()
         elif self._hold is not None and self._hold.consumers:
             hold = self._hold
             for tag in tuple(hold.consumers):
                 await hold.channel.basic_cancel(tag)
             hold.cancelled()
-        self._settled.set()
+        if wanted is self._wanted:  # else it changed meanwhile, and the next turn settles that
+            self._settled.set()
 
     async def _consume(self) -> None:
         if self._hold is None or self._hold.channel.is_closed:
