@@ -34,6 +34,7 @@ def ours(**changes: Any) -> Build:
             concurrency=world.concurrency,
             service_seconds=world.service_seconds,
             startup_seconds=sum(world.startup) / 2,
+            drain_seconds=world.drain_seconds,
         )
         return Ours(replace(policy, **changes))
 

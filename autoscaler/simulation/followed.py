@@ -31,7 +31,14 @@ class Stay(NamedTuple):
 
 
 def follow_run(
-    world: World, jobs: Sequence[Job], scaler: Scaler, seconds: float, seed: int = 0, *, trace: str = "", how: Consumers | None = None
+    world: World,
+    jobs: Sequence[Job],
+    scaler: Scaler,
+    seconds: float,
+    seed: int = 0,
+    *,
+    trace: str = "",
+    how: Consumers | None = None,
 ) -> Run:
     """Run a new `scaler` on `jobs` for so many seconds. The jobs are copied: the same list serves several policies."""
     how = how or Consumers()
@@ -140,7 +147,7 @@ def _series(
     arrivals = [0.0] * len(points)
     for job in jobs:
         arrivals[int(job.at / stretch)] += 1 / stretch
-    asked, ready = ([(row[0], row[column]) for row in course] for column in (1, 2))
+    asked, ready = [(at, of) for at, of, _ in course], [(at, of) for at, _, of in course]
     backlog, asks, readies = (_highest(steps, len(points), stretch) for steps in (present, asked, ready))
     return Series(tuple(float(point * stretch) for point in points), tuple(arrivals), backlog, asks, readies)
 
@@ -156,4 +163,3 @@ def _highest(steps: Sequence[tuple[float, int]], points: int, stretch: int) -> t
             step += 1
         found.append(most)
     return tuple(found)
-

@@ -27,7 +27,7 @@ class Scenario:
     arrivals: Sequence[float]
     to_scale: bool = False
     jobs: Sequence[Job] | None = None
-    how: Consumers = Consumers()
+    how: Consumers | None = None
 
 
 def measured_step(tail: int = 357 - 183) -> Scenario:

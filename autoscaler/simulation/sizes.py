@@ -18,9 +18,12 @@ LIMIT: Final = 86_400.0  # seconds: the longest time limit that a contract may h
 class Law(Protocol):
     """Of one job type, named by `kind`. mean, deviation: seconds."""
 
-    kind: str
-    mean: float
-    deviation: float
+    @property
+    def kind(self) -> str: ...
+    @property
+    def mean(self) -> float: ...
+    @property
+    def deviation(self) -> float: ...
 
     def draw(self, rng: Random) -> float:
         """Seconds of one job."""
@@ -104,7 +107,7 @@ def _law(law: str, text: str) -> Law:
     name, _, figures = law.rpartition(":")
     values = [_above_zero(figure, text) for figure in figures.split(",")]
     match name.strip(), values:
-        case ("" | "constant"), [mean]:
+        case (("" | "constant"), [mean]):
             return Constant(law, mean)
         case "exponential", [mean]:
             return Exponential(law, mean)
