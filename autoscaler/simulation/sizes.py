@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, Protocol
 from autoscaler.simulation.discrete import Job
 from jobs.errors import SettingsError
 
+_LAST: Final = 1 - 1e-6  # of a second: what arrives at its end is still its own
 LIMIT: Final = 86_400.0  # seconds: the longest time limit that a contract may have, where none is given
 
 
@@ -159,11 +160,12 @@ def _row(row: Sequence[str], line: int, limit: float) -> Job:
 
 
 def drawn(arrivals: Sequence[float], sizes: Sizes, rng: Random, limit: float = LIMIT) -> list[Job]:
-    """Whole jobs, each at an even place of its second; what is less than a job waits for the next one."""
+    """Whole jobs, evenly over each second; each arrives as the sum of arrivals reaches a whole number."""
     jobs, whole, total = [], 0, 0.0
     for second, count in enumerate(arrivals):
         upto = int(total + count + 1e-6)  # sums of fractions fall short of what they stand for
-        jobs += [sizes.job(second + (number - total) / count, rng, limit) for number in range(whole, upto)] if count else []
+        at = [second + min(max(0.0, (number - total) / count), _LAST) for number in range(whole + 1, upto + 1)]
+        jobs += [sizes.job(moment, rng, limit) for moment in at]
         whole, total = upto, total + count
     return jobs
 

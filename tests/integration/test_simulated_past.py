@@ -106,7 +106,7 @@ async def filled(tmp_path: Path, prometheus_server: type[PrometheusServer], requ
     metrics = tmp_path / "metrics"
     metrics.write_text(exported(getattr(request, "param", 0)))
     command = [find("promtool", "promtool"), "tsdb", "create-blocks-from", "openmetrics", metrics, tmp_path / "data"]
-    subprocess.run(command, check=True, capture_output=True, timeout=100)
+    await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True, timeout=100)
     server = prometheus_server(tmp_path, "127.0.0.1:1")
     server.start(retention="100y")
     async with aiohttp.ClientSession() as client, asyncio.timeout(60):

@@ -33,6 +33,7 @@ KEYS = [
     "max_backlog",
     "returned",
     "drain_s",
+    "late_jobs",
 ]
 
 
