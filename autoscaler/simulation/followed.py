@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from math import ceil
+from math import ceil, fsum
 from typing import NamedTuple
 
 from autoscaler.model import Figure, Observation
@@ -94,7 +94,7 @@ def _judged(world: World, ran: Followed, watched: _Watched, seconds: float, trac
     score = Score(
         trace=trace,
         policy=watched.name,
-        late_s=sum(end - begin for begin, end in late),
+        late_s=fsum(end - begin for begin, end in late),
         p50_wait_s=_rank(waited, 0.50),
         p95_wait_s=_rank(waited, 0.95),
         p99_wait_s=_rank(waited, 0.99),
