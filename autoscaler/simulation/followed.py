@@ -9,6 +9,7 @@ from math import ceil, fsum
 from typing import NamedTuple
 
 from autoscaler.model import Figure, Observation
+from autoscaler.ours import Ours
 from autoscaler.scaler import Scaler
 from autoscaler.simulation.discrete import Followed, Job, follow
 from autoscaler.simulation.score import POINTS, Run, Score, Series, Totals
@@ -40,11 +41,15 @@ def follow_run(
     trace: str = "",
     how: Consumers | None = None,
 ) -> Run:
-    """Run a new `scaler` on `jobs` for so many seconds. The jobs are copied: the same list serves several policies."""
+    """Run a new `scaler` on `jobs` for so many seconds. The jobs are copied: the same list serves several policies.
+
+    Only our controller is told how long runs last and spares them: the rivals' replicas go as they are asked to, the idlest first.
+    """
     how = how or Consumers()
     own = [Job(job.at, job.takes, job.kind, limit=job.limit) for job in jobs if job.at < seconds]
     watched = _Watched(scaler, [job.at for job in own])
-    ran = follow(world, own, watched, prefetch=how.prefetch, takeable=how.takeable, seed=seed, until=seconds)
+    spares = how.takeable and isinstance(scaler, Ours)
+    ran = follow(world, own, watched, prefetch=how.prefetch, takeable=spares, seed=seed, until=seconds)
     return _judged(world, ran, watched, seconds, trace)
 
 
