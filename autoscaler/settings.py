@@ -18,6 +18,13 @@ HttpUrl = Annotated[SecretStr, AfterValidator(Schemes("http", "https", optional=
 # Label matchers of PromQL (https://prometheus.io/docs/prometheus/latest/querying/basics/), with commas between.
 _MATCHER = r'[a-zA-Z_]\w*\s*(=|!=|=~|!~)\s*"([^"\\]|\\.)*"'
 _MATCHERS = re.compile(rf"\s*({_MATCHER}(\s*,\s*{_MATCHER})*\s*)?")
+
+
+def is_selector(text: str) -> bool:
+    """Whether these are label matchers of PromQL with commas between, or nothing."""
+    return _MATCHERS.fullmatch(text) is not None
+
+
 _POLICY = {f.name: f.type for f in fields(Policy)}
 
 
@@ -114,7 +121,7 @@ class ControllerSettings(Settings):
     @field_validator("prometheus_selector")
     @classmethod
     def _matchers(cls, value: str) -> str:
-        if not _MATCHERS.fullmatch(value):
+        if not is_selector(value):
             raise ValueError('write label matchers as in PromQL, with commas between: namespace="jobs",release="headrace"')
         return value
 

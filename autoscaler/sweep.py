@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from autoscaler.rivals import oracle
 from autoscaler.scaler import Scaler
-from autoscaler.simulate import Score, simulate
+from autoscaler.simulate import Run, Score, simulate
+from autoscaler.simulation.followed import follow_run
 from autoscaler.simulation.scenarios import Scenario
 
 
@@ -18,9 +20,25 @@ class Point:
     score: Score
 
 
+def run_of(scenario: Scenario, scaler: Scaler, seed: int = 0) -> Run:
+    """One run, on the engine that the scenario is for. scaler: a new one."""
+    world, arrivals = scenario.world, scenario.arrivals
+    if scenario.jobs is None:
+        return simulate(world, arrivals, scaler, seed=seed, trace=scenario.name)
+    return follow_run(world, scenario.jobs, scaler, len(arrivals), seed, trace=scenario.name, how=scenario.how)
+
+
 def score_of(scenario: Scenario, scaler: Scaler, seed: int = 0) -> Score:
-    """One run. scaler: a new one."""
-    return simulate(scenario.world, scenario.arrivals, scaler, seed=seed, trace=scenario.name).score
+    """What it is judged by."""
+    return run_of(scenario, scaler, seed).score
+
+
+def bound_of(scenario: Scenario, seed: int = 0) -> Run:
+    """What no policy of at least one replica (none, where the scenario begins with none) can do better: `rivals/oracle.py`."""
+    world, arrivals, least = scenario.world, scenario.arrivals, min(1, scenario.world.initial)
+    if scenario.jobs is None:
+        return oracle.of_arrivals(world, arrivals, seed, minimum=least, trace=scenario.name)
+    return oracle.of_jobs(world, scenario.jobs, len(arrivals), seed, minimum=least, trace=scenario.name)
 
 
 def least_pods(ours: Iterable[Point], late_s: float) -> Point | None:

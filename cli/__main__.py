@@ -220,20 +220,58 @@ def key_hash(name: Name, scopes: Scopes, json: Json = False) -> None:
 @app.command()
 def simulate(
     trace: Annotated[
-        list[str], typer.Option(help="A CSV file, a generator (step, spike, ...), measured-step or day; may be repeated.")
-    ],
+        list[str] | None,
+        typer.Option(help="A CSV file, a generator (step, spike, ...), measured-step or day; may be repeated."),
+    ] = None,
     policy: Annotated[
-        str, typer.Option(help="Policies by name, with commas between; fixed:12 is a fleet of 12.")
+        str, typer.Option(help="Policies by name, with commas between; fixed:12 is a fleet of 12; oracle is the bound of them all.")
     ] = "ours,keda,kpa,practo,oracle",
     out: Annotated[Path | None, typer.Option(help="Write a report in HTML, with its pictures beside it.")] = None,
     json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            help="fluid counts jobs, discrete follows each: that is taken with --jobs, and for up to 1,000,000 runs of a queue."
+        ),
+    ] = None,
+    jobs: Annotated[
+        str | None,
+        typer.Option(
+            help="How long jobs take: seconds, exponential:60, lognormal:60,1.5, a mixture 0.9*0.1 + 0.1*lognormal:600,1, "
+            "or a CSV at,seconds with each job's arrival and duration."
+        ),
+    ] = None,
+    from_prometheus: Annotated[
+        str | None, typer.Option(help="Take a queue's arrivals and durations from the metrics in this Prometheus server.")
+    ] = None,
+    queue: Annotated[str | None, typer.Option(help="The queue, with --from-prometheus.")] = None,
+    since: Annotated[str, typer.Option(help="How much of its past: 7d, 12h, 90m.")] = "7d",
+    until: Annotated[str | None, typer.Option(help="Where that ends, such as 2026-01-31T09:30:00Z; now.")] = None,
+    selector: Annotated[
+        str,
+        typer.Option(
+            envvar="HEADRACE_PROMETHEUS_SELECTOR", help='Which series are ours: namespace="jobs",release="headrace"; all.'
+        ),
+    ] = "",
     peak_replicas: Annotated[
         int | None, typer.Option(min=1, help="Scale the arrivals so that their peak needs this many replicas; 100.")
     ] = None,
+    max_replicas: Annotated[
+        int | None, typer.Option(min=1, max=10_000, help="What a policy may ask for at most; twice what the peak needs.")
+    ] = None,
     objective: Annotated[float | None, typer.Option(help="Seconds that a job may wait; 5.")] = None,
     service_seconds: Annotated[float | None, typer.Option(help="Seconds that a job takes; 0.1.")] = None,
-    concurrency: Annotated[int | None, typer.Option(help="Jobs that a replica runs at once; 10.")] = None,
-    dt: Annotated[float | None, typer.Option(help="Seconds of a step; 0.25.")] = None,
+    concurrency: Annotated[int | None, typer.Option(help="Jobs that a replica runs at once; 10, or 32 of a real queue.")] = None,
+    startup: Annotated[str | None, typer.Option(help="Seconds that a start takes, from and to; 1,7.")] = None,
+    prefetch: Annotated[int, typer.Option(min=0, help="Jobs that a replica holds at most (discrete); 0 is as consumers do.")] = 0,
+    drain_seconds: Annotated[
+        float | None, typer.Option(help="Seconds until a replica that is to go hands back what it still runs; 25.")
+    ] = None,
+    time_limit: Annotated[
+        float | None, typer.Option(min=0.001, help="Seconds after which a run is broken off as failed (discrete).")
+    ] = None,
+    lasting: Annotated[bool, typer.Option(help="Consumers report how long their runs may last (discrete).")] = True,
+    dt: Annotated[float | None, typer.Option(help="Seconds of a step (fluid); 0.25.")] = None,
     compress: Annotated[int, typer.Option(min=1, help="Play the trace in a tenth of its time (10), at the same rates.")] = 1,
     seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
     broker_rate: Annotated[
@@ -245,26 +283,41 @@ def simulate(
         typer.Option(help="Search our policy's parameters on the first trace; this is what a late second costs, in pod-seconds."),
     ] = None,
 ) -> None:
-    """Try scaling policies on recorded or generated traffic, and score them."""
-    from cli.simulate import Options, run
+    """Try scaling policies on recorded or generated traffic, or on a queue's own past, and score them."""
+    from cli.simulate import run
+    from cli.workloads import Options, startup_of
 
-    names = [name.strip() for name in policy.split(",")]
+    if not (trace or jobs or from_prometheus):
+        raise SettingsError("nothing to simulate: give --trace, --jobs with a CSV file, or --from-prometheus with --queue")
     run(
         Options(
-            trace,
-            names,
-            out,
-            json,
-            peak_replicas,
-            objective,
-            service_seconds,
-            concurrency,
-            dt,
-            compress,
-            seed,
-            sweep,
-            tune,
-            broker_rate,
+            traces=trace or (),
+            policies=[name.strip() for name in policy.split(",")],
+            out=out,
+            as_json=json,
+            peak_replicas=peak_replicas,
+            objective=objective,
+            service_seconds=service_seconds,
+            concurrency=concurrency,
+            dt=dt,
+            compress=compress,
+            seed=seed,
+            sweep=sweep,
+            tune=tune,
+            broker_rate=broker_rate,
+            engine=engine,
+            sizes=jobs,
+            prefetch=prefetch,
+            time_limit=time_limit,
+            drain_seconds=drain_seconds,
+            startup=startup_of(startup),
+            max_replicas=max_replicas,
+            lasting=lasting,
+            prometheus=from_prometheus,
+            queue=queue,
+            since=since,
+            until=until,
+            selector=selector,
         )
     )
 

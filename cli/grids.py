@@ -8,8 +8,8 @@ from itertools import product
 from autoscaler.rivals import Mode
 from autoscaler.simulation.scenarios import Scenario
 from autoscaler.simulation.world import World
-from autoscaler.sweep import Point, score_of
-from cli.policies import Build, build, keda, kpa, oracle, ours, practo
+from autoscaler.sweep import Point, bound_of, score_of
+from cli.policies import ORACLE, Build, build, hpa, keda, kpa, ours, practo
 
 # Seconds within which a backlog is to be gone.
 DEFAULT = "drain_target=5"
@@ -25,6 +25,8 @@ def curve(policy: str, scenario: Scenario, seed: int = 0) -> list[Point]:
     """A policy at its defaults and at every setting of its grid."""
     if policy == "ours":
         return our_curve(scenario, seed)
+    if policy == ORACLE:
+        return [Point("the bound", bound_of(scenario, seed).score)]
     defaults = [("documented defaults", build(policy))]
     grid = [*defaults, *_GRIDS[policy](scenario.world)] if policy in _GRIDS else defaults
     return [_point(scenario, setting, make, seed) for setting, make in grid]
@@ -60,10 +62,11 @@ def _practo(world: World) -> Iterator[tuple[str, Build]]:
         yield f"messages={share} scale_down_delay={delay:g}", practo(share, scale_down_delay=delay)
 
 
-def _oracle(_: World) -> Iterator[tuple[str, Build]]:
-    for objective in (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0, 40.0):
-        yield f"objective={objective:g}", oracle(objective)
+def _hpa(world: World) -> Iterator[tuple[str, Build]]:
+    for seconds in (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 120.0):
+        value = seconds * world.replica_rate
+        yield f"value={value:g}", hpa(value)
 
 
-_GRIDS = {"keda": _keda, "keda-rate": _keda_rate, "kpa": _kpa, "practo": _practo, "oracle": _oracle}
+_GRIDS = {"keda": _keda, "keda-rate": _keda_rate, "kpa": _kpa, "practo": _practo, "hpa": _hpa}
 RIVALS: Sequence[str] = ("keda", "keda-rate", "kpa", "practo")

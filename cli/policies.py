@@ -8,12 +8,14 @@ from typing import Any, Final
 
 from autoscaler.model import Policy
 from autoscaler.ours import Ours
-from autoscaler.rivals import KEDA, KPA, Mode, Oracle, Practo, Trigger
+from autoscaler.rivals import HPA, KEDA, KPA, Mode, Practo, Trigger
 from autoscaler.scaler import Scaler
 from autoscaler.simulation.arrivals import peak_rate
 from autoscaler.simulation.fixed import Fixed, replicas_for
 from autoscaler.simulation.world import World
 from jobs.errors import SettingsError
+
+ORACLE: Final = "oracle"  # the bound, which is no policy: `autoscaler/rivals/oracle.py`
 
 Build = Callable[[World, Sequence[float]], Scaler]
 
@@ -32,6 +34,7 @@ def ours(**changes: Any) -> Build:
             concurrency=world.concurrency,
             service_seconds=world.service_seconds,
             startup_seconds=sum(world.startup) / 2,
+            drain_seconds=world.drain_seconds,
         )
         return Ours(replace(policy, **changes))
 
@@ -70,18 +73,11 @@ def practo(messages: int | None = None, **more: Any) -> Build:
     return make
 
 
-def oracle(objective: float | None = None) -> Build:
-    """Who sees the future. objective: seconds that a job may wait; None is the world's."""
+def hpa(value: float = 20.0, **more: Any) -> Build:
+    """The HPA alone, on the queue's length as an External metric. value: jobs a replica; KEDA's default, since it has none."""
 
-    def make(world: World, arrivals: Sequence[float]) -> Scaler:
-        return Oracle(
-            arrivals,
-            rate=world.replica_rate,
-            startup=world.startup[1],
-            objective=objective if objective is not None else world.objective,
-            maximum=world.max_replicas,
-            minimum=min(1, world.initial),
-        )
+    def make(world: World, _: Sequence[float]) -> Scaler:
+        return HPA(value, minimum=1, maximum=world.max_replicas, **more)
 
     return make
 
@@ -90,9 +86,9 @@ POLICIES: Final[Mapping[str, Build]] = {
     "ours": ours(),
     "keda": keda(),
     "keda-rate": keda(Mode.MESSAGE_RATE),
+    "hpa": hpa(),
     "kpa": kpa(),
     "practo": practo(),
-    "oracle": oracle(),
     "fixed": _for_the_peak,
 }
 
@@ -104,4 +100,4 @@ def build(name: str) -> Build:
     kind, _, replicas = name.partition(":")
     if kind == "fixed" and replicas.isdecimal():
         return lambda world, arrivals: Fixed(int(replicas))  # noqa: ARG005 - it depends on neither
-    raise SettingsError(f"policy {name!r} is not known; there are {', '.join(sorted(POLICIES))} and fixed:N")
+    raise SettingsError(f"policy {name!r} is not known; there are {', '.join(sorted([*POLICIES, ORACLE]))} and fixed:N")

@@ -31,11 +31,12 @@ _COLUMNS: Final = (
     ("p50_wait_s", "wait p50", "s"),
     ("p95_wait_s", "wait p95", "s"),
     ("p99_wait_s", "wait p99", "s"),
-    ("pod_seconds", "pod-seconds", "s"),
+    ("pod_seconds", "pod-seconds", ""),
     ("scale_actions", "scale actions", ""),
-    ("max_backlog", "most backlog", "jobs"),
+    ("max_backlog", "backlog", "jobs"),
     ("returned", "returned", "jobs"),
     ("drain_s", "drained in", "s"),
+    ("late_jobs", "late", "jobs"),
 )
 
 _PAGE: Final = """<!doctype html>
@@ -49,21 +50,31 @@ _PAGE: Final = """<!doctype html>
 body {{ font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff;
   max-width: 1100px; margin: 2rem auto; padding: 0 1rem; }}
 h1 {{ font-size: 1.6rem; }} h2 {{ font-size: 1.2rem; margin-top: 2.5rem; border-bottom: 1px solid #ddd; }}
-svg {{ width: 100%; height: auto; font-family: system-ui, sans-serif; }}
-.scroll {{ overflow-x: auto; }}
+svg {{ width: 100%; min-width: 40rem; height: auto; font-family: system-ui, sans-serif; }}
 table {{ border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .35rem .6rem; text-align: right; border-bottom: 1px solid #e4e4e4; white-space: nowrap; }}
+th, td {{ padding: .35rem .4rem; text-align: right; border-bottom: 1px solid #e4e4e4; }}
+th {{ vertical-align: bottom; line-height: 1.25; }}
 th:first-child, td:first-child {{ text-align: left; }}
-th small {{ color: #666; font-weight: normal; }}
+th small {{ display: block; color: #666; font-weight: normal; }}
+summary {{ padding: .5rem .4rem; cursor: pointer; }}
+@media (max-width: 760px) {{
+  thead {{ display: none; }}
+  tr {{ display: grid; grid-template-columns: 1fr 1fr; column-gap: 1.2rem; padding: .5rem 0; border-bottom: 1px solid #ddd; }}
+  td {{ display: flex; justify-content: space-between; padding: .1rem 0; border: 0; }}
+  td:first-child {{ grid-column: 1 / -1; justify-content: flex-start; align-items: baseline; font-weight: bold; }}
+  td::before {{ color: #666; font-size: .85rem; white-space: nowrap; }}
+{labels}
+}}
 .key {{ display: inline-block; width: .8em; height: .8em; border-radius: 2px; margin-right: .5em; }}
-p.note, figcaption {{ color: #555; font-size: .9rem; }} figure {{ margin: 1rem 0; }}
+p.note, figcaption {{ color: #555; font-size: .9rem; }} figure {{ margin: 1rem 0; overflow-x: auto; }}
 </style>
 </head>
 <body>
 <h1>{title}</h1>
 <p class="note">late: seconds in which the oldest waiting job had waited longer than the objective. pod-seconds: each replica from
 being asked for until it has stopped. drained in: from the moment when most jobs waited, until fewer wait than arrive in 1 s.
-returned: jobs given back by replicas that were stopped before they had finished them.</p>
+returned: jobs given back by replicas that were stopped before they had finished them. late jobs waited longer than the objective.
+oracle is no policy but a bound: none can be less late, nor, being equally late, have fewer pod-seconds.</p>
 {sections}
 </body>
 </html>
@@ -83,7 +94,7 @@ def write(out: Path, sections: Sequence[Section]) -> list[Path]:
             files[-1].write_bytes(plots.png(figure))
         parts.append(_section(section, drawn["course"], drawn["cost"]))
     title = "Scaling, simulated: " + ", ".join(section.trace for section in sections)
-    out.write_text(_PAGE.format(title=escape(title), sections="\n".join(parts)), encoding="utf-8")
+    out.write_text(_PAGE.format(title=escape(title), labels=_labels(), sections="\n".join(parts)), encoding="utf-8")
     return files
 
 
@@ -95,10 +106,24 @@ def _section(section: Section, course: str, cost: str) -> str:
 <p class="note">A replica runs {world.concurrency:,} jobs at once, {world.service_seconds:g} s each:
 {world.replica_rate:,.0f} jobs/s. It is ready after {startup}. Objective: no job waits longer than {world.objective:g} s.
 At most {world.max_replicas:,} replicas.</p>
-<div class="scroll">{_table(section.scores)}</div>
+{_table([run.score for run in section.runs])}
+{_more(section)}
 <figure role="img" aria-label="Arrivals, backlog and replicas over time">{course}</figure>
 <figure role="img" aria-label="Late seconds against pod-seconds">{cost}</figure>
 </section>"""
+
+
+def _more(section: Section) -> str:
+    """The settings that were tried beside, folded away."""
+    if not section.more:
+        return ""
+    return f"<details><summary>{len(section.more)} more settings</summary>\n{_table(section.more)}\n</details>"
+
+
+def _labels() -> str:
+    """On a narrow page a row is a card, and each of its figures stands behind its column's name."""
+    names = [f"{label} {unit}".strip() for _, label, unit in _COLUMNS]
+    return "\n".join(f'  td:nth-child({at})::before {{ content: "{name}"; }}' for at, name in enumerate(names, 2))
 
 
 def _table(scores: Sequence[Score]) -> str:
@@ -114,4 +139,4 @@ def _row(score: Score, colour: str) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if value == int(value) or value >= 1000 else f"{value:,.2f}"
+    return f"{value:,.0f}" if value == int(value) or value >= 100 else f"{value:,.2f}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields
 from math import ceil
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -13,38 +13,16 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from autoscaler.simulate import Run, Score, simulate
+from autoscaler.simulate import Run, Score
 from autoscaler.simulation import arrivals as make
-from autoscaler.simulation.scenarios import SHAPES, WHOLE, Scenario, pod_hours, scenario, sizing, to_peak
-from autoscaler.simulation.world import World
+from autoscaler.simulation.scenarios import Scenario, pod_hours, sizing
+from autoscaler.sweep import bound_of, run_of
 from cli import tune as tuning
+from cli import workloads
 from cli.compare import Comparison, compare, show
-from cli.policies import Build, build
+from cli.policies import ORACLE, build
+from cli.workloads import Options
 from jobs.errors import SettingsError
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What the command line asks for. None: as the scenario has it. compress: so many times shorter is the trace played.
-
-    broker_rate: jobs/s that one broker takes and gives, for the sizing table. sweep: also every setting of a search.
-    tune: what a late second costs, in pod-seconds; the first trace is tuned on.
-    """
-
-    traces: Sequence[str]
-    policies: Sequence[str]
-    out: Path | None = None
-    as_json: bool = False
-    peak_replicas: int | None = None
-    objective: float | None = None
-    service_seconds: float | None = None
-    concurrency: int | None = None
-    dt: float | None = None
-    compress: int = 1
-    seed: int = 0
-    sweep: bool = False
-    tune: float | None = None
-    broker_rate: float = 6000.0
 
 
 def run(options: Options) -> None:
@@ -52,17 +30,19 @@ def run(options: Options) -> None:
     console = Console()
     if options.out is not None:
         _require_matplotlib()
-    builds = [build(name) for name in options.policies]
-    scenarios = [_scenario(name, options) for name in options.traces]
+    for name in options.policies:
+        if name != ORACLE:
+            build(name)  # an unknown one is refused before anything is read or computed
+    scenarios = workloads.scenarios(options, console)
     if options.tune is not None:
         tuning.show(scenarios[0], scenarios[1:], options.tune, options.seed, console)
         return
     sections: list[Compared] = []
     for found in scenarios:
         with console.status(f"{found.name} ..."):
-            runs = [_simulated(found, make_scaler, options.seed) for make_scaler in builds]
+            runs = [_simulated(found, name, options.seed) for name in options.policies]
             others = options.policies if options.sweep else ()
-            comparison = compare(found, others, options.seed, knob=options.sweep or len(found.arrivals) <= _SHORT)
+            comparison = compare(found, others, options.seed, knob=options.sweep or _is_short(found))
         sections.append(Compared(found, runs, comparison))
         console.print(_table(found, [run.score for run in runs]), "")
         if options.sweep:
@@ -76,6 +56,11 @@ def run(options: Options) -> None:
 
 
 _SHORT: Final = 60_000  # seconds: turning our knob on a longer trace takes minutes, and is done only when asked for
+_FEW: Final = 20_000  # jobs, where each is followed: the same
+
+
+def _is_short(found: Scenario) -> bool:
+    return len(found.arrivals) <= _SHORT and len(found.jobs or ()) <= _FEW
 
 
 class Compared(NamedTuple):
@@ -95,30 +80,10 @@ def _rows(section: Compared) -> list[dict[str, object]]:
     ]
 
 
-def _simulated(found: Scenario, make_scaler: Build, seed: int) -> Run:
-    scaler = make_scaler(found.world, found.arrivals)
-    return simulate(found.world, found.arrivals, scaler, seed=seed, trace=found.name)
-
-
-def _scenario(name: str, options: Options) -> Scenario:
-    """By its name, or from a file; in the world that was asked for; scaled to the peak where it is a shape or that was asked."""
-    found = scenario(name, options.seed) or _recorded(Path(name))
-    asked = {key: getattr(options, key) for key in ("objective", "service_seconds", "concurrency", "dt")}
-    world = replace(found.world, **{key: value for key, value in asked.items() if value is not None})
-    arrivals = found.arrivals if options.compress == 1 else make.compressed(found.arrivals, options.compress)
-    found = replace(found, world=world, arrivals=arrivals)
-    if not arrivals:
-        raise SettingsError(f"trace {name!r} has no arrivals")
-    return to_peak(found, options.peak_replicas or 100) if found.to_scale or options.peak_replicas else found
-
-
-def _recorded(path: Path) -> Scenario:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        known = ", ".join(sorted([*SHAPES, *WHOLE]))
-        raise SettingsError(f"trace {str(path)!r} is not a file that can be read ({error}), nor one of {known}") from None
-    return Scenario(path.stem, World(), make.parse_trace(text), to_scale=True)
+def _simulated(found: Scenario, name: str, seed: int) -> Run:
+    if name == ORACLE:
+        return bound_of(found, seed)
+    return run_of(found, build(name)(found.world, found.arrivals), seed)
 
 
 _HEADS: Final = (
@@ -127,22 +92,23 @@ _HEADS: Final = (
     "p50\nwait s",
     "p95\nwait s",
     "p99\nwait s",
-    "pod-\nseconds",
+    "pod-\nsec.",
     "scale\nsteps",
-    "most\nbacklog",
+    "back-\nlog",
     "given\nback",
     "drain\ns",
+    "late\njobs",
 )
 
 
 def _table(found: Scenario, scores: Sequence[Score]) -> Table:
     world = found.world
     table = Table(
-        title=f"{found.name}: {len(found.arrivals):,} s, peak {make.peak_rate(found.arrivals):,.0f} jobs/s;\n"
-        f"a replica does {world.replica_rate:,.0f} jobs/s; late is above {world.objective:g} s",
+        title=f"{found.name}: {len(found.arrivals):,} s, peak {_rate(make.peak_rate(found.arrivals))} jobs/s;\n"
+        f"a replica does {_rate(world.replica_rate)} jobs/s; late is above {world.objective:g} s",
         title_justify="left",
         box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
+        padding=0,
         show_edge=False,
         pad_edge=False,
     )
@@ -154,10 +120,16 @@ def _table(found: Scenario, scores: Sequence[Score]) -> Table:
 
 
 def _short(value: float) -> str:
-    """At most 9 characters, so that the table fits a terminal of 80; the exact figures are in the JSON."""
-    if value >= 1e7:
-        return f"{value / 1e6:,.1f}M"
-    return f"{value:,.0f}" if value >= 1000 or value == int(value) else f"{value:.2f}"
+    """At most 6 characters, so that the table fits a terminal of 80; the exact figures are in the JSON."""
+    for least, unit, letter in ((1e6, 1e6, "M"), (1e5, 1e3, "k")):
+        if value >= least - 0.5:
+            return f"{value / unit:.{2 if value < 9.995 * unit else 1 if value < 99.95 * unit else 0}f}{letter}"
+    return f"{value:,.0f}" if value >= 99.995 or value == int(value) else f"{value:.2f}"
+
+
+def _rate(value: float) -> str:
+    """Jobs/s, of which a replica may do fewer than one."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.3g}"
 
 
 def _sizing(found: Scenario, broker_rate: float) -> Table:

@@ -7,7 +7,6 @@ from autoscaler.rivals.hpa import HPA
 from autoscaler.rivals.hpa_rules import Behavior, PolicyType, ScalingPolicy, ScalingRules, Select
 from autoscaler.rivals.keda import KEDA, Mode, Protocol, Trigger
 from autoscaler.rivals.kpa import KPA
-from autoscaler.rivals.oracle import Oracle
 from autoscaler.rivals.practo import Practo
 
 __all__ = [
@@ -17,7 +16,6 @@ __all__ = [
     "Behavior",
     "Fixed",
     "Mode",
-    "Oracle",
     "PolicyType",
     "Practo",
     "Protocol",

@@ -24,13 +24,18 @@ from jobs.lasting import Lasting
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """at: seconds, when it arrives. takes: seconds in its handler. begun: when it began, each time. ended: when it had ended."""
+    """at: seconds, when it arrives. takes: seconds in its handler. begun: when it began, each time. ended: when it had ended.
+
+    limit: seconds, its contract's time limit, at which a run is broken off and ends. back: when a run was handed back, each time.
+    """
 
     at: float
     takes: float
     kind: str = "job"
     begun: list[float] = field(default_factory=list)
     ended: float | None = None
+    limit: float = 86_400.0
+    back: list[float] = field(default_factory=list)
 
 
 @dataclass(eq=False, slots=True)
@@ -115,7 +120,7 @@ class Fleet:
         self._leave_handler(pod, job)
         job.ended = self.now
         self._settled += 1
-        self._recent.append((self.now, job.begun[0] - job.at, job.takes))
+        self._recent.append((self.now, job.begun[0] - job.at, min(job.takes, job.limit)))
         if pod.until is None:
             self._begin(pod)
             self._hand_out()
@@ -130,6 +135,7 @@ class Fleet:
         for job in list(pod.running):
             self._leave_handler(pod, job)
             self.handed_back += 1
+            job.back.append(self.now)
             self._queue.appendleft(job)
         self.pods.remove(pod)
         self._hand_out()
@@ -255,8 +261,8 @@ class Fleet:
             pod.running[job] = None
             job.begun.append(self.now)
             self._running_since += self.now
-            pod.lasting.begin(job, self.now, job.kind, 86_400.0)
-            self.at(self.now + job.takes, "end", (pod, job))
+            pod.lasting.begin(job, self.now, job.kind, job.limit)
+            self.at(self.now + min(job.takes, job.limit), "end", (pod, job))
 
     def _leave_handler(self, pod: Pod, job: Job) -> None:
         del pod.running[job]
@@ -273,10 +279,12 @@ def follow(
     prefetch: int = 0,
     takeable: bool = True,
     seed: int = 0,
+    until: float | None = None,
 ) -> Followed:
     """Run `scaler` until all jobs have ended. prefetch: 0 is twice the concurrency. takeable: as in `Fleet.observe`.
 
-    Ends after a thousand times the longest job and a day more, whatever is left then: `Job.ended` tells.
+    Ends after a thousand times the longest job and a day more, whatever is left then: `Job.ended` tells. until: seconds at which
+    it ends instead, neither sooner nor later, so that what two policies cost is of the same time.
     """
     fleet = Fleet(world, prefetch or 2 * world.concurrency, Random(seed))
     for job in jobs:
@@ -284,8 +292,12 @@ def follow(
     fleet.at(0.0, "ask", None)
     left, ended = len(jobs), 0.0
     last = 86_400.0 + 1000.0 * max((job.takes for job in jobs), default=0.0)
-    while left and fleet.now <= last and (event := fleet.next()) is not None:
+    if until is not None:
+        fleet.at(until, "over", None)
+    while (left or until is not None) and fleet.now <= (last if until is None else until) and (event := fleet.next()) is not None:
         match event:
+            case "over", _:
+                break
             case "arrive", Job() as job:
                 fleet.arrive(job)
             case "ready", Pod() as pod:

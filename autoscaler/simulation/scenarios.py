@@ -9,17 +9,25 @@ from random import Random
 from typing import Final
 
 from autoscaler.simulation import arrivals as make
+from autoscaler.simulation.discrete import Job
+from autoscaler.simulation.followed import Consumers
 from autoscaler.simulation.world import World
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A world, and the jobs that arrive in each second. to_scale: its rates are only a shape, in parts of the peak."""
+    """A world, and the jobs that arrive in each second. to_scale: its rates are only a shape, in parts of the peak.
+
+    jobs: where each is to be followed, those of the arrivals, each with its own time; None: the fluid counts them. how: consumers
+    of the engine that follows them.
+    """
 
     name: str
     world: World
     arrivals: Sequence[float]
     to_scale: bool = False
+    jobs: Sequence[Job] | None = None
+    how: Consumers | None = None
 
 
 def measured_step(tail: int = 357 - 183) -> Scenario:

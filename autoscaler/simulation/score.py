@@ -9,7 +9,7 @@ from autoscaler.simulation.plant import Plant
 from autoscaler.simulation.queue import percentile
 from autoscaler.simulation.world import World
 
-_POINTS = 2000  # of a series, at most
+POINTS = 2000  # of a series, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ class Score:
     returned: jobs given back by replicas that were stopped and had not finished them in time.
     drain_s: from the moment when most jobs waited, until fewer wait than arrive in 1 s, by the mean of the whole run (or fewer
     than 1 job, where fewer arrive); 0 where there never were more; until the end of the run where it did not come to that.
+    late_jobs: jobs that waited longer than the objective, counted as in the percentiles.
     """
 
     trace: str
@@ -38,6 +39,7 @@ class Score:
     max_backlog: int
     returned: int
     drain_s: float
+    late_jobs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +70,12 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a simulation gives."""
+    """What a simulation gives. late: the spans (seconds) in which the oldest job had waited for too long, in order."""
 
     score: Score
     series: Series
     totals: Totals
+    late: tuple[tuple[float, float], ...] = ()
 
 
 class Recorder:
@@ -81,9 +84,10 @@ class Recorder:
     def __init__(self, plant: Plant, world: World, steps: int, rate: float) -> None:
         self._few = max(1.0, rate)  # fewer jobs waiting are no backlog
         self._plant, self._world = plant, world
-        self._stretch = max(1, -(-steps // _POINTS))
+        self._stretch = max(1, -(-steps // POINTS))
         self._late_after = round(world.objective / world.dt, 6)  # steps
-        self._late = self._pods = self._steps = 0
+        self._late: list[list[int]] = []  # spans: the first step, and the one after the last
+        self._pods = self._steps = 0
         self._max_backlog = self._peak = self._peak_at = 0
         self._drained_at: int | None = 0
         self._arrived = self._backlog = self._asked = self._ready = 0  # of the stretch
@@ -96,7 +100,7 @@ class Recorder:
         self._steps = step + 1
         self._pods += fleet.pods
         if waiting:
-            self._late += plant.queue.oldest(step) > self._late_after
+            self._judge(step, late=plant.queue.oldest(step) > self._late_after)
         if waiting > self._peak:
             self._peak, self._peak_at, self._drained_at = waiting, step, None
         if self._drained_at is None and waiting < self._few:
@@ -105,6 +109,12 @@ class Recorder:
         self._asked, self._ready = max(self._asked, fleet.asked), max(self._ready, fleet.ready)
         if self._steps % self._stretch == 0:
             self._end_stretch()
+
+    def _judge(self, step: int, *, late: bool) -> None:
+        if late and self._late and self._late[-1][1] == step:
+            self._late[-1][1] = step + 1
+        elif late:
+            self._late.append([step, step + 1])
 
     def _end_stretch(self) -> None:
         seconds = self._stretch * self._world.dt
@@ -121,7 +131,7 @@ class Recorder:
         score = Score(
             trace=trace,
             policy=policy,
-            late_s=self._late * dt,
+            late_s=sum(end - begin for begin, end in self._late) * dt,
             p50_wait_s=percentile(waits, 0.50) * dt,
             p95_wait_s=percentile(waits, 0.95) * dt,
             p99_wait_s=percentile(waits, 0.99) * dt,
@@ -130,9 +140,11 @@ class Recorder:
             max_backlog=max(self._max_backlog, self._backlog),
             returned=plant.fleet.returned,
             drain_s=(drained_at - self._peak_at) * dt,
+            late_jobs=sum(jobs for waited, jobs in waits.items() if waited > self._late_after),
         )
         totals = Totals(plant.arrived, plant.completed, plant.queue.jobs, plant.fleet.in_flight, _mean(waits) * dt)
-        return Run(score, Series(*zip(*self._points, strict=True)) if self._points else Series((), (), (), (), ()), totals)
+        series = Series(*zip(*self._points, strict=True)) if self._points else Series((), (), (), (), ())
+        return Run(score, series, totals, tuple((begin * dt, end * dt) for begin, end in self._late))
 
 
 def _added(some: Mapping[int, int], more: Mapping[int, int]) -> dict[int, int]:

@@ -33,6 +33,7 @@ KEYS = [
     "max_backlog",
     "returned",
     "drain_s",
+    "late_jobs",
 ]
 
 
@@ -153,12 +154,59 @@ def test_world_and_objective_can_be_set() -> None:
         (["--trace", "step", "--policy", "magic"], "'magic' is not known"),
         (["--trace", "step", "--dt", "0.3"], "dt=0.3"),
         (["--trace", "step", "--compress", "99999"], "has no arrivals"),
+        ([], "nothing to simulate"),
+        (["--trace", "step", "--engine", "magic"], "there are fluid and discrete"),
+        (["--trace", "step", "--engine", "discrete"], "jobs are too many to follow each"),
+        (["--trace", "step", "--jobs", "1", "--service-seconds", "1"], "both say how long a job takes"),
+        (["--jobs", "no-such.csv"], "the file cannot be read"),
+        (["--jobs", "60"], "not when they come"),
+        (["--trace", "step", "--startup", "5"], "--startup 5"),
+        (["--trace", "step", "--queue", "email"], "belong to --from-prometheus"),
+        (["--from-prometheus", "http://127.0.0.1:1"], "of one --queue"),
+        (["--from-prometheus", "http://127.0.0.1:1", "--queue", "email", "--trace", "step"], "no --trace"),
+        (["--from-prometheus", "http://127.0.0.1:1", "--queue", "email", "--since", "soon"], "from 10m to 90d"),
+        (["--from-prometheus", "http://127.0.0.1:1", "--queue", "email", "--until", "noon"], "--until noon"),
+        (["--from-prometheus", "http://127.0.0.1:1", "--queue", "email", "--selector", "x="], "--selector x="),
     ],
 )
 def test_what_cannot_be_used_is_told(arguments: list[str], told: str) -> None:
     result = CliRunner().invoke(app, ["simulate", *arguments])
     assert isinstance(result.exception, SettingsError)
     assert told in str(result.exception)
+
+
+def test_jobs_of_a_file_are_followed(tmp_path: Path) -> None:
+    file = tmp_path / "calls.csv"
+    file.write_text("at,seconds,type\n0,90,call\n0,90,call\n30,30,call\n")
+    told = ["--jobs", str(file), "--concurrency", "1", "--max-replicas", "2", "--startup", "0,0", "--policy", "fixed:2,oracle"]
+    scores = {row["policy"]: row for row in json.loads(invoke(*told, "--json").splitlines()[-1])}
+    assert (scores["fixed 2"]["trace"], scores["fixed 2"]["late_jobs"], scores["fixed 2"]["p99_wait_s"]) == ("calls", 1, 60.0)
+    assert scores["fixed 2"]["late_s"] == scores["oracle"]["late_s"] == 55.0
+    assert 210.0 <= scores["oracle"]["pod_seconds"] <= scores["fixed 2"]["pod_seconds"] == 2 * 121.0
+    assert "calls" in invoke("--jobs", str(file), "--engine", "fluid", "--policy", "ours")
+
+
+def test_runs_that_reach_their_time_limit_are_told() -> None:
+    told = ["--trace", "spike", "--peak-replicas", "2", "--jobs", "20", "--policy", "ours,hpa,oracle", "--time-limit", "15"]
+    output = invoke(*told)
+    assert re.search(r"spike: \d+ jobs reach their time limit", output)
+    assert "hpa" in output
+
+
+def test_a_table_fits_a_terminal_of_80(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    output = invoke("--trace", "measured-step", "--policy", "ours,keda-rate,hpa,practo,fixed:30")
+    assert "…" not in output
+    assert "29,695" in output
+
+
+def test_a_row_is_a_card_on_a_narrow_page(report: ModuleType, page: Path) -> None:
+    """Each figure behind the name of its column; and settings that were tried beside are folded away."""
+    text = page.read_text()
+    heads = re.findall(r"<th>(.*?)</th>", text.partition("</thead>")[0])[1:]
+    names = re.findall(r'td:nth-child\(\d+\)::before \{ content: "(.*?)"; \}', text)
+    assert names == [re.sub(r" ?<[^>]+>", " ", head).strip() for head in heads]
+    assert "<summary>2 more settings</summary>" in text
 
 
 def test_a_fixed_fleet_of_any_size() -> None:

@@ -1,17 +1,11 @@
-"""Practo's worker-pod-autoscaler against its own tests, a fixed fleet, and the oracle against what can be counted by hand."""
+"""Practo's worker-pod-autoscaler against its own tests, and a fixed fleet."""
 
 from __future__ import annotations
-
-import math
-import random
-from collections.abc import Sequence
-from itertools import accumulate
 
 import pytest
 
 from autoscaler.model import UNKNOWN, Figure, Observation
-from autoscaler.rivals import Fixed, Oracle, Practo
-from autoscaler.rivals.oracle import due_by, level
+from autoscaler.rivals import Fixed, Practo
 from autoscaler.rivals.practo import desired_workers, disruptable
 from jobs.errors import SettingsError
 
@@ -124,73 +118,3 @@ def test_a_fixed_fleet() -> None:
     """As many whatever is seen."""
     fleet = Fixed(7)
     assert (fleet.name, fleet.ask(seen(1, 1e9), 0.0), fleet.ask(seen(9, None), 60.0)) == ("fixed-7", 7, 7)
-
-
-def fleet_of(oracle: Oracle, seconds: int) -> list[int]:
-    """What it asks for in each second."""
-    return [oracle.ask(seen(0, None), float(second)) for second in range(seconds)]
-
-
-def late(arrivals: Sequence[float], asks: Sequence[int], rate: float, startup: int, objective: int) -> list[int]:
-    """Seconds whose jobs were not all done `objective` seconds after they began. A replica works from `startup` after its ask.
-
-    First come, first served; a replica that is not asked for any more is gone at once.
-    """
-    arrived, done, missed = list(accumulate(arrivals)), 0.0, []
-    for second in range(len(asks)):
-        ready = min(asks[max(0, second - startup) : second + 1])
-        done = min(arrived[min(second, len(arrived) - 1)], done + ready * rate)
-        first = second - objective + 1
-        if 0 <= first < len(arrived) and done < arrived[first] - 1e-6:
-            missed.append(first)
-    return missed
-
-
-def test_the_oracle_of_a_steady_load() -> None:
-    """200 jobs/s at 100 a replica are 2 from a start-up before they are needed; the work itself is the bound."""
-    oracle = Oracle([200.0] * 60, rate=100.0, startup=3.0, objective=5.0, maximum=10)
-    asks = fleet_of(oracle, 64)
-    assert oracle.least_pod_seconds == 120.0
-    assert asks[10:50] == [2] * 40
-    assert sum(asks) <= 120 + 2 * 4
-
-
-def test_the_oracle_works_off_a_burst_as_late_as_it_may() -> None:
-    """1,000 jobs in second 20, 5 s, 100 jobs/s: 2 replicas for 5 s, asked for 3 s before."""
-    arrivals = [0.0] * 20 + [1000.0] + [0.0] * 20
-    asks = fleet_of(Oracle(arrivals, rate=100.0, startup=3.0, objective=5.0, maximum=10), 45)
-    assert max(asks) == 2
-    assert [second for second, replicas in enumerate(asks) if replicas] == list(range(17, 25))
-
-
-def test_the_oracle_begins_sooner_where_the_maximum_binds() -> None:
-    """What is due in second 9 is more than 3 replicas do in one: the rest is due sooner, yet not before it came."""
-    arrived = [0.0] * 5 + [900.0] * 2
-    due = due_by(arrived, 4, 300.0)
-    assert due == [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 300.0, 600.0, 900.0, 900.0]
-    assert level(arrived, due, 100.0, 3, 0) == [0] * 7 + [3, 3, 3, 0]
-
-
-@pytest.mark.parametrize("seed", range(8))
-@pytest.mark.parametrize(("startup", "objective"), [(0, 1), (3, 5), (7, 2), (7, 30)])
-def test_the_oracle_is_never_late(seed: int, startup: int, objective: int) -> None:
-    """Bursty arrivals that the maximum can do: after the first start-up no second's jobs are late, and the work is the bound."""
-    dice = random.Random(seed)
-    arrivals = [0.0] * startup + [dice.choice((0.0, 0.0, 30.0, 120.0, 900.0)) for _ in range(200)]
-    oracle = Oracle(arrivals, rate=100.0, startup=float(startup), objective=float(objective), maximum=40)
-    asks = fleet_of(oracle, len(arrivals) + objective)
-    assert late(arrivals, asks, 100.0, startup, objective) == []
-    assert sum(asks) >= math.ceil(oracle.least_pod_seconds)
-
-
-def test_the_oracle_does_what_it_can() -> None:
-    """More than the maximum can do in time: all of it is asked for until the work is done, and then none."""
-    asks = fleet_of(Oracle([0.0, 0.0, 5000.0] + [0.0] * 60, rate=100.0, startup=2.0, objective=5.0, maximum=10), 60)
-    assert asks[:7] == [10] * 7
-    assert asks[10] == 0
-
-
-def test_the_oracle_after_the_end_and_its_minimum() -> None:
-    """Beyond what it was told it asks for the minimum."""
-    oracle = Oracle([0.0] * 5, rate=100.0, startup=1.0, objective=1.0, maximum=10, minimum=1)
-    assert fleet_of(oracle, 20) == [1] * 20
