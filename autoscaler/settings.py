@@ -22,7 +22,7 @@ _POLICY = {f.name: f.type for f in fields(Policy)}
 
 # Where each replica takes one job: none waits for jobs, each job that is there has one of its own, and may take its time.
 _OF_JOBS: Final[dict[str, Any]] = {"min_replicas": 0, "concurrency": 1, "fallback_replicas": 0}
-_OF_JOBS_AT_FIRST: Final[dict[str, Any]] = {"tolerance": 0.0, "latency_threshold": 86_400.0}
+_OF_JOBS_AT_FIRST: Final[dict[str, Any]] = {"tolerance": 0.0, "latency_threshold": 86_400.0, "guard_seconds": 86_400.0}
 
 
 class WorkloadSettings(BaseModel):

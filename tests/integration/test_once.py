@@ -6,12 +6,15 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 
 import contracts
+from autoscaler.actuators.processes import Processes
 from jobs.adapters import choose
 from jobs.catalogue import Catalogue
 from jobs.clock import SystemClock
@@ -120,3 +123,60 @@ async def _ready(client: aiohttp.ClientSession, port: str) -> bool:
             return answer.status == 200
     except aiohttp.ClientError:
         return False  # not listening yet
+
+
+async def until(true: Callable[[], Any]) -> None:
+    async with asyncio.timeout(60):
+        while not true():
+            await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+def embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    file = f"sqlite:///{tmp_path}/headrace.db"
+    place = Place(file, file, tmp_path)
+    for name, value in place.environment.items():
+        monkeypatch.setenv(name, value)
+    return place
+
+
+async def test_processes_for_one_delivery_are_started_end_and_are_not_started_again(embedded: Place, tmp_path: Path) -> None:
+    await embedded.broker.open()
+    await embedded.store.open()
+    jobs = [await embedded.submit() for _ in range(3)]
+    actuator = Processes({"job/settlement": ["settlement"]}, tmp_path / "consumers", drain=5.0, clock=SystemClock())
+    await actuator.open()
+    await actuator.scale("job/settlement", 3, [], "three jobs")
+    seen = actuator.seen("job/settlement")
+    assert seen is not None
+    assert (seen.asked, seen.ends_itself) == (3, True)
+    await actuator.scale("job/settlement", 0, [], "fewer: none is stopped")
+    assert _asked(actuator) == 3
+    await until(lambda: _asked(actuator) == 0)
+    assert await embedded.succeeded(jobs) == 3
+    assert list((tmp_path / "consumers").glob("*.json")) == []
+    await actuator.close()
+    await embedded.store.close()
+    await embedded.broker.close()
+
+
+async def test_one_that_fails_is_not_started_again_and_a_new_one_waits(
+    embedded: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADRACE_ONCE_SECONDS", "many")
+    actuator = Processes({"job/settlement": ["settlement"]}, tmp_path / "consumers", drain=5.0, clock=SystemClock())
+    await actuator.open()
+    await actuator.scale("job/settlement", 3, [], "three jobs")
+    await until(lambda: _asked(actuator) == 0)
+    seen = actuator.seen("job/settlement")
+    assert seen is not None
+    assert seen.unschedulable.startswith("the last 3 ended with an error")
+    await actuator.scale("job/settlement", 1, [], "at once")
+    assert _asked(actuator) == 0
+    await actuator.close()
+
+
+def _asked(actuator: Processes) -> int:
+    seen = actuator.seen("job/settlement")
+    assert seen is not None
+    return seen.asked

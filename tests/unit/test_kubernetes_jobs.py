@@ -202,6 +202,7 @@ async def test_a_job_is_one_replica_until_its_pod_has_succeeded() -> None:
         server.pod(other, "Failed")
         await asyncio.sleep(0.1)
         assert (seen(actuator).asked, seen(actuator).replicas) == (0, ())
+        await asyncio.sleep(2.0)
         await actuator.scale("job/exports", 1, [], "one more")
         await asyncio.sleep(0.1)
         assert seen(actuator).asked == 1
@@ -278,3 +279,48 @@ async def test_a_pause_is_an_annotation_of_the_template_and_without_one_nothing_
         server.template()
         await asyncio.sleep(0.1)
         assert seen(actuator).pause is Pause.NONE
+
+
+async def test_jobs_that_fail_one_after_the_other_are_made_ever_less_often_and_told() -> None:
+    server = Server()
+    server.template()
+    async with opened(server) as actuator:
+        for _ in range(600):
+            await actuator.scale("job/exports", 1, [], "one job")
+            await asyncio.sleep(1.0)
+            for name in list(server.objects["jobs"]):
+                server.end(name, "Failed")
+        assert len(server.creations) < 20, "after 2, 4 ... 60 s"
+        assert "ended with an error" in seen(actuator).unschedulable
+        await asyncio.sleep(60.0)
+        await actuator.scale("job/exports", 1, [], "one job")
+        server.end(server.creations[-1])
+        await asyncio.sleep(0.1)
+        assert seen(actuator).unschedulable == ""
+        await actuator.scale("job/exports", 1, [], "one job")
+        assert seen(actuator).asked == 1, "one that ends well begins anew"
+
+
+async def test_who_takes_over_sees_the_jobs_that_there_are() -> None:
+    server = Server()
+    server.template()
+    async with opened(server) as actuator:
+        await actuator.scale("job/exports", 5, [], "five jobs")
+        for name in server.creations[:4]:
+            server.end(name, "Failed")
+    async with opened(server) as actuator:
+        assert (seen(actuator).asked, seen(actuator).unschedulable) == (1, ""), "what failed before says nothing of now"
+        await actuator.scale("job/exports", 2, [], "two jobs")
+        assert seen(actuator).asked == 2
+
+
+async def test_what_was_done_is_an_event_on_the_template() -> None:
+    server = Server()
+    server.template()
+    async with opened(server) as actuator:
+        await actuator.scale("job/exports", 2, [], "two jobs")
+        await actuator.scale("job/exports", 1, [], "fewer")
+        await asyncio.sleep(1.0)
+        (event,) = server.events
+        involved = {"apiVersion": "batch/v1", "kind": "CronJob", "name": "exports", "namespace": "here", "uid": "uid-exports"}
+        assert (event["involvedObject"], event["message"]) == (involved, "0 -> 2: two jobs")

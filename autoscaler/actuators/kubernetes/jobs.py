@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
-from autoscaler.actuators.kubernetes.api import Api, ApiFailure, Json, Resource
-from autoscaler.actuators.kubernetes.objects import METRICS_PORT, Pod, Reference, integer, older, pause, pod, replica, unschedulable
+from autoscaler.actuators.kubernetes.api import Api, ApiFailure, Resource
+from autoscaler.actuators.kubernetes.job_objects import MADE_FROM, JobPod, State, Template, job, state
+from autoscaler.actuators.kubernetes.objects import Reference, older, replica, unschedulable
 from autoscaler.actuators.kubernetes.watch import Watch
-from autoscaler.model import Pause
+from autoscaler.actuators.pace import Pace
 from autoscaler.ports import Workload
 from jobs.clock import Clock
 from jobs.errors import ActuatorError
@@ -23,9 +23,6 @@ from telemetry.supervisor import Supervised, Supervisor
 
 JOBS: Final = Resource("batch", "v1", "jobs")
 PODS: Final = Resource("", "v1", "pods")
-# On each Job and its pods: the name of the template.
-MADE_FROM: Final = "headrace/made-from"
-
 # A Job has its pod within a second; in so many it could have had one if it may.
 _PODLESS_FOR = 5.0
 # What was refused is tried again every second or so, while it is wanted; then that is no more.
@@ -33,40 +30,6 @@ _REFUSED_FOR = 10.0
 _AT_ONCE = 10  # Jobs; the API server's own limit for one client is not reached
 # A CronJob's name has 52 characters at most and a Job's 63: ten of them tell 10^12 apart.
 _LONGEST, _SUFFIX_BYTES = 52, 5
-
-
-@dataclass(frozen=True, slots=True)
-class Template:
-    """job: metadata and spec of a Job to be."""
-
-    uid: str
-    version: str
-    job: Json
-    pause: Pause
-    port: int
-
-    @classmethod
-    def of(cls, item: Json) -> Template:
-        """Raises KeyError or TypeError for what is no CronJob."""
-        meta = item["metadata"]
-        notes = meta.get("annotations") or {}
-        job = item["spec"]["jobTemplate"]
-        return cls(meta["uid"], meta["resourceVersion"], job, pause(notes), integer(notes, METRICS_PORT))
-
-
-@dataclass(frozen=True, slots=True)
-class JobPod:
-    """pod: None for one that has ended. succeeded: then its Job has, too, some moments before it says so."""
-
-    job: str
-    pod: Pod | None
-    succeeded: bool
-
-    @classmethod
-    def of(cls, item: Json) -> JobPod:
-        labels = item["metadata"].get("labels") or {}
-        job = str(labels.get("batch.kubernetes.io/job-name") or labels.get("job-name") or "")
-        return cls(job, pod(item), (item.get("status") or {}).get("phase") == "Succeeded")
 
 
 class Templated:
@@ -79,7 +42,7 @@ class Templated:
         one = {"fieldSelector": f"metadata.name={reference.name}"}
         changed = self._changed
         self._template = Watch(api, reference.resource, one, Template.of, clock, changed=changed, period=period)
-        self._jobs: Watch[bool] = Watch(api, JOBS, made, _has_ended, clock, changed=changed, period=period)
+        self._jobs: Watch[State] = Watch(api, JOBS, made, state, clock, changed=self._jobs_changed, period=period)
         self._pods = Watch(api, PODS, made, JobPod.of, clock, changed=changed, period=period)
         self._supervisor = supervisor
         self._watching: list[Supervised] = []
@@ -87,6 +50,8 @@ class Templated:
         self._unanswered: dict[str, None] = {}  # names of Jobs that may have been made
         self._podless: dict[str, float] = {}  # Jobs without a pod, and since when
         self._refused = ("", float("-inf"))
+        self._ended: set[str] | None = None  # Jobs that have, as far as they were told
+        self._pace = Pace()
         self.known = asyncio.Event()  # the template was looked for, and what was made from it, if there is one
 
     def begin(self) -> None:
@@ -124,7 +89,7 @@ class Templated:
         )
 
     async def make(self, replicas: int, timeout: float) -> int | None:
-        """Have so many Jobs that have not ended; those that were there before, or None where none was missing.
+        """Have so many Jobs that have not ended; those that were there before, or None where none was made.
 
         A Job whose creation was not answered has a name already: it is asked for again by that name, and made once.
         Raises ActuatorError.
@@ -134,7 +99,7 @@ class Templated:
             why = f"cannot be seen ({self.down})" if self.down else "does not exist: create it, or correct the settings"
             raise ActuatorError(f"{self.reference} in namespace {self._api.namespace} {why}")
         was = len(self._going())
-        if replicas <= was:
+        if replicas <= was or self._pace.holds(self._clock.steady()):
             return None
         fresh = (f"{self.reference.name[:_LONGEST]}-{secrets.token_hex(_SUFFIX_BYTES)}" for _ in range(replicas - was))
         names = [*self._unanswered, *fresh][: replicas - was]
@@ -149,7 +114,7 @@ class Templated:
         async with gate:
             self._unanswered[name] = None
             try:
-                answer = await self._api.call("create", JOBS, body=_job(name, self.reference, template), timeout=timeout)
+                answer = await self._api.call("create", JOBS, body=job(name, self.reference, template), timeout=timeout)
             except ApiFailure as error:
                 if error.status == 409:  # it was made before: the watch will tell, and until then its name is kept
                     return
@@ -168,7 +133,7 @@ class Templated:
         for name in self._unanswered.keys() & told.keys():
             del self._unanswered[name]
         succeeded = {one.job for one in self._pods.objects.values() if one.succeeded}
-        return ({name for name, ended in told.items() if not ended} | self._made.keys()) - succeeded
+        return ({name for name, how in told.items() if how is State.GOING} | self._made.keys()) - succeeded
 
     def _failure(self, going: Iterable[str]) -> str:
         """Why Jobs are not made, or have no pods: a quota is told in an event, and in no field of theirs."""
@@ -176,6 +141,8 @@ class Templated:
         now = self._clock.steady()
         if "quota" in refused and now - at < _REFUSED_FOR:
             return refused
+        if self._pace.failure:
+            return self._pace.failure
         podless = self._without_pods(going)
         self._podless = {name: self._podless.get(name, now) for name in podless}
         for_long = sum(now - since > _PODLESS_FOR for since in self._podless.values())
@@ -187,33 +154,14 @@ class Templated:
         having = {one.job for one in self._pods.objects.values()}
         return [name for name in going if name in self._jobs.objects and name not in having]
 
+    def _jobs_changed(self) -> None:
+        """Those that had ended when we came say nothing of now."""
+        ended = {name for name, how in self._jobs.objects.items() if how in (State.COMPLETE, State.FAILED)}
+        for name in ended - (ended if self._ended is None else self._ended):
+            self._pace.ended(self._clock.steady(), well=self._jobs.objects[name] is State.COMPLETE)
+        self._ended = ended
+        self._changed()
+
     def _changed(self) -> None:
         if self._template.listed and (self.target is None or (self._jobs.listed and self._pods.listed)):
             self.known.set()
-
-
-def _has_ended(item: Json) -> bool:
-    conditions = (item.get("status") or {}).get("conditions") or ()
-    ended = any(one.get("type") in ("Complete", "Failed") and one.get("status") == "True" for one in conditions)
-    return ended or "deletionTimestamp" in item["metadata"]
-
-
-def _job(name: str, reference: Reference, template: Template) -> Json:
-    """It goes with the CronJob, as what owns it. It is no controller of it: a CronJob controller would warn of each Job that it has
-    not made itself, and delete them by a history of its own."""
-    meta, spec = template.job.get("metadata") or {}, template.job["spec"]
-    owner = {"apiVersion": "batch/v1", "kind": reference.title, "name": reference.name, "uid": template.uid}
-    mark = {MADE_FROM: reference.name}
-    inner = spec["template"].get("metadata") or {}
-    labelled = {**spec["template"], "metadata": inner | {"labels": (inner.get("labels") or {}) | mark}}
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {
-            "name": name,
-            "labels": (meta.get("labels") or {}) | mark,
-            "annotations": meta.get("annotations") or {},
-            "ownerReferences": [owner],
-        },
-        "spec": spec | {"template": labelled},
-    }
