@@ -9,12 +9,27 @@ from typing import Any
 
 import pytest
 
+from consumer import handler
+from consumer.app import threads as real_threads
 from consumer.context import Context
+from consumer.ledger import Ledger
 from consumer.liveness import Liveness
 from consumer.once import Once
-from jobs.model import State
+from consumer.registry import Registry
+from consumer.resources import Resources
+from consumer.runtime import QueueRuntime, Tools
+from consumer.settings import ConsumerSettings
+from jobs.adapters.simulated import BrokerServer, SimulatedBroker, SimulatedOutcomes, StoreServer
+from jobs.catalogue import Catalogue
+from jobs.chance import SeededChance
+from jobs.envelope import Envelope
+from jobs.identity import new_job_id
+from jobs.model import Contract, State
+from jobs.ports import Message
+from jobs.retry import RetryPolicy
 from telemetry.supervisor import Supervisor
 from tests.unit.consuming import Payload, World, consuming
+from tests.unit.controlled import LoopClock
 
 pytestmark = pytest.mark.looptime(idle_step=0.05)
 
@@ -145,3 +160,68 @@ async def test_a_drain_hands_its_delivery_back() -> None:
         await world.runtime.drain(5.0)
         await world.until(lambda: end.at is not None)
         assert world.broker.backs == 1
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_of_several_queues_one_delivery_is_run_on_simulated_servers(seed: int) -> None:
+    """Both queues may have sent one before the subscriptions end: the other goes back, and at most once."""
+    clock, owner, end, runs = LoopClock(), Supervisor(), Ending(), []
+
+    def act(queue: str) -> Any:
+        @handler("thing.done", queue=queue)
+        async def run(payload, ctx: Context) -> None:  # type: ignore[no-untyped-def]  # the payload is the test's
+            runs.append(ctx)
+
+        return run
+
+    queues = ("a", "b")
+    catalogue = Catalogue([Contract("thing.done", Payload, queues, RetryPolicy(), time_limit=1.0)])
+    settings = ConsumerSettings(lease=4.0).for_one_delivery()
+    chance = SeededChance(seed, clock)
+    broker = SimulatedBroker(BrokerServer(chance), "test", catalogue.topology(), settings, chance, owner)
+    ledger = Ledger(SimulatedOutcomes(StoreServer(chance, clock, retention=600.0), "test", 2.0), lease=4.0, give_up=None)
+    await broker.open()
+    await ledger.open()
+    async with Resources({}, []) as resources:
+        once = Once(owner)
+        tools = Tools(
+            settings, Registry(catalogue, [act(queue) for queue in queues]), resources, real_threads, clock, chance, once=once
+        )
+        runtimes = [QueueRuntime(queue, broker, ledger, tools) for queue in queues]
+        for _ in range(3):
+            envelope = Envelope(new_job_id(), "thing.done", clock.wall())
+            await broker.publish([Message(envelope.job_id, "thing.done", envelope.headers(), b'{"n": 1}')])[0]
+        for runtime in runtimes:
+            await runtime.start()
+        owner.start("one delivery", lambda beat: once.watch(beat, 10.0, end), patience=None)
+        await asyncio.sleep(60.0)
+        assert end.at is not None
+        assert end.at < 30.0
+        assert len(runs) == 1
+        assert sum([(await broker.depth(queue)).ready for queue in queues]) == 5
+        assert sum(runtime.arrived for runtime in runtimes) <= 2
+        for runtime in runtimes:
+            await runtime.drain(2.0)
+    await broker.close()
+    await ledger.close()
+    await owner.close()
+
+
+async def test_a_delivery_whose_last_process_died_is_run_too() -> None:
+    async with taking_one() as (world, _, end):
+        job = await world.submit(crashes=1, attempt=2)
+        await world.until(lambda: end.at is not None)
+        assert (await world.ended(job)).state is State.SUCCEEDED
+
+
+async def test_a_delivery_that_came_before_its_store_went_away_waits_for_it() -> None:
+    async with taking_one() as (world, _, end):
+        world.store.refuses = {"claim"}
+        job = await world.submit()
+        await world.until(lambda: not world.ledger.up)
+        await asyncio.sleep(30.0)
+        assert (world.runs, end.at) == ([], None)
+        world.store.refuses = set()
+        assert (await world.ended(job)).state is State.SUCCEEDED
+        await world.until(lambda: end.at is not None)
+        assert len(world.runs) == 1
