@@ -24,8 +24,8 @@ _CLIENT = "client"
 Some = TypeVar("Some")
 Json = dict[str, Any]
 
-# Jobs of tests/e2e/team. A pod does 32 quick ones at once, and 2 long ones; what takes more than 8 s to drain is handed back. Each of
-# those apart has a pod of its own.
+# Jobs of tests/e2e/team. A pod does 32 quick ones at once, and 2 long ones; what takes more than 8 s to drain is handed back. Those
+# apart have a pod each.
 VALUES: Json = {
     "consumers": {
         "quick": {"queues": ["quick"], "min": 1, "max": 6, "policy": {"service_seconds": 0.2}},
