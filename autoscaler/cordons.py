@@ -59,6 +59,8 @@ class Cordons:
 
     def active(self, workload: Workload) -> Workload:
         """The part of it that takes deliveries, or will: what a decision is about."""
+        if workload.ends_itself:
+            return workload
         now = self._clock.steady()
         there = {replica.name: replica for replica in workload.replicas if not replica.leaving}
         if self._adopts and self._put is not None:
@@ -72,6 +74,8 @@ class Cordons:
 
     async def towards(self, workload: Workload, active: Workload, wanted: int, *, hold: bool) -> Step:
         """The next step to `wanted` active replicas. hold: none may be removed, and none stays cordoned."""
+        if workload.ends_itself:
+            return Step(max(workload.asked, wanted), [])
         if self._put is None:
             staying = [replica for replica in active.replicas if not replica.leaving]
             return Step(wanted, [replica.name for replica in self._runs.idlest(staying)[: max(0, active.asked - wanted)]])

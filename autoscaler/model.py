@@ -62,6 +62,7 @@ class Observation:
     unschedulable: why replicas that were asked for cannot start, or "".
     takeable: replicas that could go now, and all that they run would be done within their drain.
     paused: above 0 where all replicas take nothing for now, since they could not record outcomes.
+    ends_itself: each replica takes one job and ends with it: fewer of them are none lost, and none can be taken away.
     """
 
     wall: float
@@ -86,6 +87,7 @@ class Observation:
     unschedulable: str = ""
     takeable: Seen = UNKNOWN
     paused: Seen = UNKNOWN
+    ends_itself: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,8 @@ class Workload:
     """What scales together, as the actuator sees it. asked: replicas that it is set to. at: monotonic seconds of this view.
 
     unschedulable: why replicas cannot start (quota, no node), or "". pause: what an operator has forbidden. rolling: replicas of
-    two revisions are there, and which of them go first is not for us to say.
+    two revisions are there, and which of them go first is not for us to say. ends_itself: each replica takes one delivery and ends
+    with it, so that `asked` falls by itself, and none is ever taken away.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Workload:
     pause: Pause = Pause.NONE
     unschedulable: str = ""
     rolling: bool = False
+    ends_itself: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class Actuator(Protocol):
 
     async def scale(self, workload: str, replicas: int, idlest: Sequence[str], why: str) -> None:
         """Set it to so many replicas. idlest: names of replicas that shall go first when there are fewer, the idlest first.
+        Where replicas end by themselves, none is taken away.
 
         Raises ActuatorError with the reason and the remedy. Takes bounded time.
         """

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from autoscaler.model import Policy
 from autoscaler.schedule import Floor
@@ -27,12 +27,16 @@ def is_selector(text: str) -> bool:
 
 _POLICY = {f.name: f.type for f in fields(Policy)}
 
+# Where each replica takes one job: none waits for jobs, each job that is there has one of its own, and may take its time.
+_OF_JOBS: Final[dict[str, Any]] = {"min_replicas": 0, "concurrency": 1, "fallback_replicas": 0}
+_OF_JOBS_AT_FIRST: Final[dict[str, Any]] = {"tolerance": 0.0, "latency_threshold": 86_400.0, "guard_seconds": 86_400.0}
+
 
 class WorkloadSettings(BaseModel):
     """What scales together: some queues, and one policy for each of them.
 
-    name: a Deployment's, or `statefulset/NAME`. policy: fields of Policy that differ from its defaults; `floors` is a list of
-    {cron, replicas, zone}.
+    name: a Deployment's, `statefulset/NAME`, or `job/NAME` for a process, or a Job made from the CronJob NAME, for each delivery of
+    one queue. policy: fields of Policy that differ from its defaults; `floors` is a list of {cron, replicas, zone}.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,11 +45,41 @@ class WorkloadSettings(BaseModel):
     queues: tuple[str, ...] = Field(min_length=1)
     policy: dict[str, Any] = Field(default_factory=dict)
 
+    @property
+    def ends_itself(self) -> bool:
+        """Whether each replica takes one delivery, and ends with it."""
+        return takes_one(self.name)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_jobs(cls, given: Any) -> Any:
+        """A workload of jobs has a policy of its own kind."""
+        if not isinstance(given, dict) or not takes_one(given.get("name")) or not isinstance(given.get("policy", {}), dict):
+            return given
+        policy = given.get("policy", {})
+        for name, value in _OF_JOBS.items():
+            if policy.get(name, value) != value:
+                raise ValueError(f"policy: {name}={policy[name]!r} must be {value} for {given['name']}: each replica takes one job")
+        if policy.get("floors"):
+            raise ValueError(f"policy: floors: of {given['name']} none waits for jobs: each replica takes one, and ends with it")
+        return given | {"policy": _OF_JOBS_AT_FIRST | _OF_JOBS | policy}
+
+    @model_validator(mode="after")
+    def _of_one_queue(self) -> Self:
+        if self.ends_itself and len(self.queues) > 1:
+            raise ValueError(f"{self.name}: a workload of jobs has one queue, and this has {len(self.queues)}; make one for each")
+        return self
+
     @field_validator("policy")
     @classmethod
     def _known(cls, value: dict[str, Any]) -> dict[str, Any]:
         policy_of(value)
         return value
+
+
+def takes_one(workload: Any) -> bool:
+    """Whether each replica of the workload of this name takes one delivery."""
+    return isinstance(workload, str) and workload.lower().startswith("job/")
 
 
 def policy_of(given: dict[str, Any]) -> Policy:

@@ -51,6 +51,12 @@ def learn(policy: Policy, state: State, seen: Observation, now: float) -> State:
     faster than replicas start, since those that are asked for at a peak come after it; nor than a tenth of a job, or a batch is a
     rate.
     """
+    starting = state.starting.next(seen.asked, seen.ready, now)
+    startup = state.startup
+    if seen.ends_itself:  # those that have ended and those that start are counted together: nobody can tell how long one took
+        starting = starting._replace(lost=False)
+    else:
+        startup = startup.next(seen.asked, seen.ready, now, policy.startup_seconds, stuck=bool(seen.unschedulable))
     job, lead = state.service.mean(policy.service_seconds), state.startup.expected(policy.startup_seconds)
     oldest = now - policy.freshness
     follow = max(RATE_SECONDS, policy.drain_target / 2, lead / 2, min(job / 10, RATE_AT_MOST))
@@ -63,8 +69,8 @@ def learn(policy: Policy, state: State, seen: Observation, now: float) -> State:
         completions=completions,
         progress=state.progress.next(seen.done, follow=max(RATE_SECONDS, job)),
         service=state.service.next(seen.completed, seen.busy_seconds),
-        startup=state.startup.next(seen.asked, seen.ready, now, policy.startup_seconds, stuck=bool(seen.unschedulable)),
-        starting=state.starting.next(seen.asked, seen.ready, now),
+        startup=startup,
+        starting=starting,
         idle_since=None if passed else state.idle_since,  # a job that came and went between two looks
     )
 
@@ -116,6 +122,9 @@ def view_of(policy: Policy, state: State, seen: Observation, now: float) -> View
     filled = inf if unacked is UNKNOWN else _filled(policy, backlog - elsewhere, rate * max(lead, 1.0))
     raw = min(wanted, filled)
     settled = max(1, ceil(min(wanted * (1.0 + policy.tolerance), filled)))
+    if seen.ends_itself:  # one for each job that is there: for those to come it would wait in vain, or end before
+        raw = ready_jobs + _or(unacked, _or(ready, 0.0))
+        settled = max(1, ceil(raw))
     if unacked is UNKNOWN or arrival is UNKNOWN:
         settled = max(settled, seen.asked)  # what is half seen proves no surplus, now or in the window to come
     whole = unacked is not UNKNOWN
@@ -168,6 +177,10 @@ def _takeable(policy: Policy, seen: Observation, now: float, job: float) -> int:
 
 def fresh(figure: Seen, oldest: float) -> float | Unknown:
     return UNKNOWN if figure is UNKNOWN or figure.at < oldest else figure.value
+
+
+def _or(figure: float | Unknown, other: float) -> float:
+    return other if figure is UNKNOWN else figure
 
 
 def _held(policy: Policy, unacked: float | Unknown, in_flight: float | Unknown, ready: float | Unknown) -> float:

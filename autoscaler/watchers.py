@@ -69,6 +69,8 @@ class Watchers:
     def observation(self, queue: str, workload: Workload) -> Observation:
         """Everything that is known of a queue now."""
         figures: dict[str, Figure | Unknown] = {name: self._figure(queue, name) for name in _FIGURES}
+        if workload.ends_itself:
+            figures["takeable"] = Figure(0, workload.at)
         ready = sum(replica.ready for replica in workload.replicas)
         traces = (self._seen[s.name][queue].slow_trace for s in self._signals if queue in self._seen[s.name])
         return Observation(
@@ -79,6 +81,7 @@ class Watchers:
             slow_trace=next((trace for trace in traces if trace), ""),
             pause=Pause(workload.pause),
             unschedulable=workload.unschedulable,
+            ends_itself=workload.ends_itself,
             **figures,
         )
 

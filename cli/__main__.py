@@ -37,13 +37,17 @@ def up(
     outcomes: Outcomes = None,
     least: Least = 1,
     most: Most = 4,
+    job: Annotated[
+        list[str] | None,
+        typer.Option(help="A queue of long jobs: each gets a process of its own, which ends with it. May be repeated."),
+    ] = None,
     data: Annotated[Path, typer.Option(help="The folder of its files.")] = Path(".headrace"),
     port: Annotated[int, typer.Option(min=1, max=65_535, help="The gateway's port; another one if it is taken.")] = 8080,
 ) -> None:
     """Run gateway, consumers and a mail sink on this machine, until Ctrl-C."""
     from cli.up import up as run
 
-    asyncio.run(run(data, broker, outcomes, _consumers(least, most), port))
+    asyncio.run(run(data, broker, outcomes, _consumers(least, most), job or [], port))
 
 
 @app.command()

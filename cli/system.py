@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -56,11 +56,13 @@ def local_system(
     outcomes: str | None,
     consumers: tuple[int, int],
     port: int,
+    jobs: Sequence[str] = (),
     more: Mapping[str, str] | None = None,
 ) -> System:
     """Plan the processes. data: their folder. broker, outcomes: URLs; None is an SQLite file in `data`.
 
-    consumers: the fewest and the most processes. more: settings that go before those of the environment.
+    consumers: the fewest and the most processes. jobs: queues of which each delivery has a process of its own. more: settings that
+    go before those of the environment.
     """
     data = data.absolute()
     try:
@@ -83,7 +85,7 @@ def local_system(
         "HEADRACE_LOG_FORMAT": "json",
         "HEADRACE_REGISTRY": str(data / "consumers"),
         "HEADRACE_CONTROLLER_PORT": str(controller),
-        "HEADRACE_WORKLOADS": workloads(consumers),
+        "HEADRACE_WORKLOADS": workloads(consumers, jobs),
     } | dict(more or {})
     mails = data / "mails.jsonl"
     mails.touch()
@@ -96,11 +98,21 @@ def local_system(
     return System(f"http://127.0.0.1:{gateway}", mails, database, data / "consumers", programs, shared)
 
 
-def workloads(consumers: tuple[int, int]) -> str:
-    """HEADRACE_WORKLOADS for one machine: a process starts within 2 s and costs little, so it comes soon and goes soon."""
+def workloads(consumers: tuple[int, int], jobs: Sequence[str] = ()) -> str:
+    """HEADRACE_WORKLOADS for one machine: a process starts within 2 s and costs little, so it comes soon and goes soon.
+
+    jobs: queues of which each delivery has a process of its own. Raises SettingsError for one that no contract has.
+    """
     least, most = consumers
+    queues = _queues()
+    for queue in jobs:
+        if queue not in queues:
+            raise SettingsError(f"--job {queue}: the contracts have no such queue; they have: {', '.join(queues)}")
+    shared = [queue for queue in queues if queue not in jobs]
     policy = {"min_replicas": least, "max_replicas": most, "startup_seconds": 2.0, "down_window": 3.0, "down_cooldown": 1.0}
-    return orjson.dumps([{"name": "consumer", "queues": _queues(), "policy": policy}]).decode()
+    found: list[dict[str, Any]] = [{"name": "consumer", "queues": shared, "policy": policy}] if shared else []
+    found += [{"name": f"job/{queue}", "queues": [queue], "policy": {"max_replicas": most}} for queue in dict.fromkeys(jobs)]
+    return orjson.dumps(found).decode()
 
 
 def _queues() -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -15,10 +16,15 @@ from cli.system import System, local_system
 _PAYLOAD = '{"user_id": 42, "email": "ada@example.com", "name": "Ada Lovelace", "registered_at": "2026-01-31T09:30:00Z"}'
 
 
-async def up(data: Path, broker: str | None, outcomes: str | None, consumers: tuple[int, int], port: int) -> None:
-    """Run until SIGINT or SIGTERM, then drain. consumers: the fewest and the most processes. Raises HeadraceError."""
+async def up(
+    data: Path, broker: str | None, outcomes: str | None, consumers: tuple[int, int], jobs: Sequence[str], port: int
+) -> None:
+    """Run until SIGINT or SIGTERM, then drain. Raises HeadraceError.
+
+    consumers: the fewest and the most processes. jobs: queues of which each delivery has a process of its own.
+    """
     console = Console()
-    system = local_system(data, broker=broker, outcomes=outcomes, consumers=consumers, port=port)
+    system = local_system(data, broker=broker, outcomes=outcomes, consumers=consumers, jobs=jobs, port=port)
     loaded(system.settings)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -25,15 +25,16 @@ from telemetry import logs
 
 
 def main() -> int:
-    """The exit code: 0 after a drain, 2 for a setting or a contract that cannot be used."""
+    """The exit code: 0 after a drain, or after the one delivery; 2 for a setting or a contract that cannot be used."""
     parser = argparse.ArgumentParser(prog="python -m consumer", description="Run the handlers of some queues.")
     parser.add_argument("--queues", default="", help="which queues, with commas between; all when left out")
-    asked = parser.parse_args().queues
+    parser.add_argument("--once", action="store_true", help="take one delivery, settle it, and end; or end when none comes")
+    given = parser.parse_args()
     try:
         settings = load(ConsumerSettings)
         registry = Registry.of(Catalogue.of(contracts), consumer.handlers)
-        queues = _queues(asked or settings.queues, registry)
-        check_limits(settings, registry, queues)
+        queues = _queues(given.queues or settings.queues, registry)
+        check_limits(settings.for_one_delivery() if given.once else settings, registry, queues)
     except (SettingsError, ContractError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -41,7 +42,7 @@ def main() -> int:
     for queue, job_type in registry.missing(queues):
         what = "no handler: such deliveries are left to other consumers, and are dead letters after ten minutes"
         logs.get("consumer").warning(what, queue=queue, job_type=job_type)
-    return serve(Consumer(settings, registry, queues).run())
+    return serve(Consumer(settings, registry, queues, once=given.once).run())
 
 
 def serve(program: Coroutine[Any, Any, int]) -> int:

@@ -13,6 +13,7 @@ from consumer.cordon import Cordon, seconds_of
 from consumer.ledger import Ledger
 from consumer.liveness import Liveness
 from consumer.lost import Lost
+from consumer.once import Once
 from consumer.registry import Registry
 from consumer.resources import Resources
 from consumer.runtime import QueueRuntime, Tools
@@ -38,13 +39,19 @@ _CLOSE_WITHIN = 15.0
 class Consumer:
     """One process that consumes some queues.
 
-    supervisor: owner of all that runs beside the queues; a test puts faults into it there.
+    supervisor: owner of all that runs beside the queues; a test puts faults into it there. once: take one delivery, settle it, end.
     """
 
     def __init__(
-        self, settings: ConsumerSettings, registry: Registry, queues: Sequence[str], supervisor: Supervisor | None = None
+        self,
+        settings: ConsumerSettings,
+        registry: Registry,
+        queues: Sequence[str],
+        supervisor: Supervisor | None = None,
+        *,
+        once: bool = False,
     ) -> None:
-        self._settings = settings
+        self._settings = settings.for_one_delivery() if once else settings
         self._registry = registry
         self._names = list(queues)
         self._stop = asyncio.Event()
@@ -52,6 +59,7 @@ class Consumer:
         self._code = 0
         self.supervisor = supervisor or Supervisor()
         self.supervisor.give_up = self._give_up
+        self._once = Once(self.supervisor) if once else None
 
     def stop(self, code: int = 0) -> None:
         """Drain, and end with this exit code."""
@@ -66,7 +74,7 @@ class Consumer:
         store = choose.outcomes(self._settings, clock, self.supervisor)
         ledger = _ledger(store, self._settings, self.supervisor)
         async with Resources(self._registry.openers, self._registry.needs(self._names)) as resources:
-            tools = Tools(self._settings, self._registry, resources, threads, clock, SystemChance())
+            tools = Tools(self._settings, self._registry, resources, threads, clock, SystemChance(), once=self._once)
             runtimes = [QueueRuntime(name, broker, ledger, tools) for name in self._names]
             lost = _lost(broker, topology, ledger, tools)
             self._warn_of_long_runs()
@@ -77,6 +85,8 @@ class Consumer:
             self.supervisor.start("event loop", eventloop.watch)
             await self._open(broker, ledger, runtimes, lost)
             self.supervisor.start("liveness", liveness.watch, patience=2 * self._settings.stall_seconds + 30.0)
+            if self._once is not None:
+                self.supervisor.start("one delivery", self._ends_after_one, patience=None)
             if store is not None:
                 self.supervisor.start("purge", lambda beat: _purge(store, beat), patience=3 * _PURGE_INTERVAL)
             await self._stop.wait()
@@ -90,17 +100,24 @@ class Consumer:
         _log.info("stopped")
         return self._code
 
+    async def _ends_after_one(self, beat: Beat) -> None:
+        assert self._once is not None  # noqa: S101 - asked before
+        await self._once.watch(beat, self._settings.once_seconds, self.stop)
+
     def _warn_of_long_runs(self) -> None:
+        """Not of a process for one delivery: neither scaling nor a rollout ends it."""
         drain = self._settings.drain_seconds
         for queue in self._names:
             metrics.BEYOND_DRAIN.labels(queue).set(0)
-        for queue, job_type, limit in beyond_drain(self._settings, self._registry, self._names):
+        for queue, job_type, limit in [] if self._once else beyond_drain(self._settings, self._registry, self._names):
             metrics.BEYOND_DRAIN.labels(queue).set(limit - drain)
             what = "a run may last longer than the drain: a rollout hands it back, and it begins again"
             _log.warning(what, queue=queue, job_type=job_type, time_limit_s=limit, drain_s=drain)
 
     def _probes(self, runtimes: Sequence[QueueRuntime], broker: Broker, liveness: Liveness, cordon: Cordon) -> Probes:
         def figures() -> dict[str, Any]:
+            if self._once is not None:
+                self._once.figures_were_read()
             return to_plain({runtime.queue: runtime.figures() for runtime in runtimes})
 
         async def put(asked: Any) -> dict[str, Any]:

@@ -48,7 +48,13 @@ class QueueRuntime:
         self._draining = False
         self._drained = False
         self._cordoned = False
-        self._begins = ledger is None or ledger.up
+        self._finished = False
+        self._once = tools.once
+        self._has_the_one = False
+        self._late: deque[Taken] = deque()  # what came beside the one
+        self._begins = tools.once is None and (ledger is None or ledger.up)
+        if tools.once is not None:
+            tools.once.add(self)
         self._most = tools.settings.held_at_most(tools.registry.longest_limit([queue])[0])
         self._subscription = broker.subscribe(queue, self._most, self._deliver)
         self._given_up = None if ledger is None else GivenUp(queue, broker, ledger, self._settler, tools)
@@ -58,7 +64,7 @@ class QueueRuntime:
     @property
     def held(self) -> int:
         """Deliveries that we have and have not settled."""
-        return len(self._waiting) + len(self._suspects) + len(self._tasks)
+        return len(self._waiting) + len(self._suspects) + len(self._late) + len(self._tasks)
 
     @property
     def credit(self) -> int:
@@ -67,8 +73,8 @@ class QueueRuntime:
 
     @property
     def paused(self) -> bool:
-        """Whether nothing is taken, or nothing begun: the outcome store is away, or we are cordoned or draining."""
-        return self._draining or self._cordoned or self.blind
+        """Whether nothing is taken, or nothing begun: the store is away, we are cordoned, draining, or have our one delivery."""
+        return self._draining or self._cordoned or self._finished or self.blind
 
     @property
     def blind(self) -> bool:
@@ -128,6 +134,16 @@ class QueueRuntime:
         if not self.blind:
             await self._subscribe()
 
+    async def finish(self) -> None:
+        """Take no other delivery, now or later; what we have stays. The broker's dead letters are moved as before."""
+        self._finished = True
+        await _all([self._subscription.pause()])
+
+    def go_on(self) -> None:
+        """What we have may begin, and what came beside it goes back."""
+        self._begin_or_not()
+        self._hand_back_late()
+
     async def drain(self, seconds: float) -> None:
         """Take nothing more, hand back what has not begun, let what runs end within `seconds`, hand back the rest.
 
@@ -173,7 +189,7 @@ class QueueRuntime:
                 self._settler.hand_back(taken)
 
     def _hand_back_waiting(self, which: Callable[[Taken], bool]) -> None:
-        for waiting in (self._waiting, self._suspects):
+        for waiting in (self._waiting, self._suspects, self._late):
             kept = []
             for taken in waiting:
                 if which(taken):
@@ -182,6 +198,7 @@ class QueueRuntime:
                     kept.append(taken)
             waiting.clear()
             waiting.extend(kept)
+        self._say_when_settled()
 
     def _follow_store(self, up: bool) -> None:
         self._paused.set(0 if up else 1)
@@ -193,7 +210,7 @@ class QueueRuntime:
 
     async def _subscribe(self) -> None:
         if not self._draining and not self._cordoned:
-            await _all(s.resume() for s in self._subscriptions())
+            await _all(s.resume() for s in self._subscriptions() if not (self._finished and s is self._subscription))
 
     def _subscriptions(self) -> list[Subscription]:
         return [self._subscription] if self._given_up is None else [self._subscription, self._given_up.subscription]
@@ -203,6 +220,12 @@ class QueueRuntime:
     def _deliver(self, delivery: Delivery) -> None:
         self.arrived += 1
         taken = Taken(self._subscription, delivery, self._loop.time(), self._tools.clock.wall())
+        if self._once is not None:
+            if not self._once.take():
+                self._late.append(taken)
+                self._hand_back_late()
+                return
+            self._has_the_one = True
         waiting = self._suspects if self._is_suspect(taken) else self._waiting
         waiting.append(taken)
         while len(waiting) > self._most:
@@ -226,7 +249,8 @@ class QueueRuntime:
 
     def _begin_or_not(self) -> None:
         """Something has changed that runs are begun by."""
-        self._begins = not self._drained and not self.stuck and (self._ledger is None or self._ledger.up)
+        may = self._once is None or self._once.closed
+        self._begins = may and not self._drained and not self.stuck and (self._ledger is None or self._ledger.up)
         self._fill()
 
     def _begin_suspect(self) -> bool:
@@ -249,7 +273,17 @@ class QueueRuntime:
             self._settler.hand_back(taken)
         if taken.suspect:
             self._tools.suspects.ended()
+        self._say_when_settled()
         self._fill()
+
+    def _hand_back_late(self) -> None:
+        """Not while the broker could give it to us again: it counts how often."""
+        while self._late and self._once is not None and self._once.closed:
+            self._settler.hand_back(self._late.popleft())
+
+    def _say_when_settled(self) -> None:
+        if self._once is not None and self._has_the_one and not self.held:
+            self._once.settled()
 
 
 async def _all(calls: Iterable[Awaitable[None]]) -> None:

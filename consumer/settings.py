@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from pydantic import Field
 
 from jobs.settings import Settings
@@ -34,6 +36,9 @@ class ConsumerSettings(Settings):
         description="How long messages may be ready, and none arrive, before liveness fails; and how long a run may go on after "
         "its time limit before the process drains and ends, to be started anew.",
     )
+    once_seconds: float = Field(
+        10.0, gt=0, le=3600, description="How long a consumer that takes one delivery (`--once`) waits for it before it ends."
+    )
     probe_host: str = Field("127.0.0.1", description="The address of the consumer's probes and metrics.")
     probe_port: int = Field(8081, ge=0, le=65_535, description="Their port; 0 is any free one, which is logged.")
 
@@ -44,6 +49,10 @@ class ConsumerSettings(Settings):
         none is taken ahead: it would wait for as long as one of them takes, and no other consumer could have it.
         """
         return min(self.prefetch or (1 if time_limit > _LONG else 2) * self.concurrency, 65_535)
+
+    def for_one_delivery(self) -> Self:
+        """The same for a process that takes one delivery: it holds one, whatever is asked for."""
+        return self.model_copy(update={"concurrency": 1, "prefetch": 1})
 
     @property
     def hold_limit(self) -> float | None:

@@ -12,6 +12,7 @@ from typing import Any
 from consumer.context import Context
 from consumer.execute import Bury, Plan, after_crash, after_failure, after_return, describe
 from consumer.ledger import Ledger
+from consumer.once import Once
 from consumer.registry import Handler, Registry
 from consumer.resources import Resources
 from consumer.runs import CoroutineRun, Ended, Run, ThreadRun
@@ -43,6 +44,7 @@ class Tools:
     """What the queues of one process share.
 
     threads: makes the pool in which the plain functions of a queue run, for that many at once; called when the first one does.
+    once: of a process that takes one delivery.
     """
 
     settings: ConsumerSettings
@@ -52,6 +54,7 @@ class Tools:
     clock: Clock
     chance: Chance = field(default_factory=SystemChance)
     suspects: Suspects = field(default_factory=Suspects)
+    once: Once | None = None
 
     def claim(self, queue: str, envelope: Envelope) -> Claim:
         """A new claim for the run that the envelope asks for."""

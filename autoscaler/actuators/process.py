@@ -40,7 +40,7 @@ class KeptProcess:
     """Keeps one program running. said: gets a line for people when it dies. born: called with each new process.
 
     supervisor: the program's, which keeps the keeper. final: exit codes after which it is not started again, because the next start
-    would end in the same way.
+    would end in the same way. ended: of a program that does one thing: it is never started again, and its exit code is told.
     """
 
     def __init__(
@@ -51,9 +51,11 @@ class KeptProcess:
         born: Callable[[int], None] = lambda _: None,
         supervisor: Supervisor | None = None,
         final: Collection[int] = (),
+        ended: Callable[[int], None] | None = None,
     ) -> None:
         self.program = program
         self._final = final
+        self._tell_end = ended
         self._settled = asyncio.Event()  # ready, or never to be
         self._supervisor = supervisor or Supervisor()
         self._is_ready = asyncio.Event()
@@ -134,9 +136,11 @@ class KeptProcess:
                 self.refused = code
                 self._settled.set()
                 self._said(f"{self.program.name} ended with {code}, and is not started again: {self.last_words()}")
-                while True:
-                    beat()
-                    await asyncio.sleep(_SIGN_OF_LIFE)
+                await _rest(beat)
+            if self._tell_end is not None:
+                self._settled.set()
+                self._tell_end(code)
+                await _rest(beat)
             self._settled.clear()
             self._pause = _FIRST_PAUSE if loop.time() - began > _LONG_LIFE else min(self._pause * 2, _LAST_PAUSE)
             self._said(f"{self.program.name} ended with {code}; starting it again (see {self.program.log})")
@@ -182,6 +186,13 @@ class KeptProcess:
                             self._is_ready.set()
                             self._settled.set()
                 await asyncio.sleep(0.05)
+
+
+async def _rest(beat: Beat) -> None:
+    """Until somebody stops the keeper."""
+    while True:
+        beat()
+        await asyncio.sleep(_SIGN_OF_LIFE)
 
 
 def _die_with_parent() -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import orjson
 
+from autoscaler.actuators.pace import Pace
 from autoscaler.actuators.process import KeptProcess, Program
 from autoscaler.ports import Replica, Workload
+from autoscaler.settings import takes_one
 from jobs.clock import Clock
 from jobs.errors import ActuatorError
 from telemetry import logs
@@ -24,7 +26,10 @@ MOST = 256
 
 
 class Processes:
-    """queues: by workload. folder: gets a file for each process that runs (name, pid, URL), and the logs."""
+    """queues: by workload. folder: gets a file for each process that runs (name, pid, URL), and the logs.
+
+    Of a workload `job/NAME` each process takes one delivery and ends. It is not started again, however it ended; none is stopped.
+    """
 
     def __init__(
         self,
@@ -42,6 +47,7 @@ class Processes:
         self._drain = drain
         self._clock = clock
         self._kept: dict[str, dict[str, KeptProcess]] = {workload: {} for workload in queues}
+        self._paces = {workload: Pace() for workload in queues if takes_one(workload)}
         self._ending: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
@@ -61,7 +67,15 @@ class Processes:
         if kept is None:
             return None
         replicas = tuple(Replica(name, process.ready, _url(process)) for name, process in kept.items())
-        return Workload(workload, len(kept), replicas, self._clock.steady())
+        pace = self._paces.get(workload)
+        return Workload(
+            workload,
+            len(kept),
+            replicas,
+            self._clock.steady(),
+            unschedulable="" if pace is None else pace.failure,
+            ends_itself=pace is not None,
+        )
 
     async def scale(self, workload: str, replicas: int, idlest: Sequence[str], why: str) -> None:
         kept = self._kept.get(workload)
@@ -69,6 +83,9 @@ class Processes:
             raise ActuatorError(f"there is no workload {workload!r}; there are: {', '.join(self._kept)}")
         if replicas > MOST:
             raise ActuatorError(f"{workload}: {replicas} processes on one machine are more than {MOST}; lower max_replicas")
+        pace = self._paces.get(workload)
+        if pace is not None and (replicas <= len(kept) or pace.holds(self._clock.steady())):
+            return
         _log.info("scaling", workload=workload, asked=len(kept), replicas=replicas, why=why)
         for _ in range(replicas - len(kept)):
             await self._begin(workload)
@@ -81,9 +98,10 @@ class Processes:
         taken = {name for kept in self._kept.values() for name in kept}
         name = next(name for n in itertools.count(1) if (name := f"{workload.replace('/', '-')}-{n}") not in taken)
         port = _free_port()
+        once = workload in self._paces
         program = Program(
             name,
-            ("-m", "consumer", "--queues", ",".join(self._queues[workload])),
+            ("-m", "consumer", "--queues", ",".join(self._queues[workload]), *(("--once",) if once else ())),
             {"HEADRACE_PROBE_PORT": str(port), "HEADRACE_PROBE_HOST": "127.0.0.1"},
             self._folder / f"{name}.log",
             f"http://127.0.0.1:{port}/readyz",
@@ -93,12 +111,26 @@ class Processes:
         def born(pid: int) -> None:
             note.write_bytes(orjson.dumps({"name": name, "pid": pid, "url": f"http://127.0.0.1:{port}"}))
 
-        process = self._kept[workload][name] = KeptProcess(program, said=_log.warning, born=born, supervisor=self._supervisor)
+        ended = self._ender(workload, name) if once else None
+        process = KeptProcess(program, said=_log.warning, born=born, supervisor=self._supervisor, ended=ended)
+        self._kept[workload][name] = process
         try:
             await process.start()
         except OSError as error:
             del self._kept[workload][name]
             raise ActuatorError(f"{workload}: no process could be started: {error}") from None
+
+    def _ender(self, workload: str, name: str) -> Callable[[int], None]:
+        def ended(code: int) -> None:
+            process = self._kept[workload].get(name)
+            if process is None:
+                return
+            self._paces[workload].ended(self._clock.steady(), well=code == 0)
+            if code:
+                _log.warning("a process for one delivery failed", process=name, code=code, last_words=process.last_words())
+            self._end(workload, [name])
+
+        return ended
 
     def _end(self, workload: str, names: Sequence[str]) -> None:
         for name in names:

@@ -58,7 +58,8 @@ class Pod:
 
 class Followed(NamedTuple):
     """What became of a run. pod_seconds: each replica from being asked for until it has ended. actions: changes of the number asked
-    for. handed_back: runs that were broken off. most: replicas at once. ended: seconds, when the last job had ended.
+    for. handed_back: runs that were broken off. most: replicas at once. ended: seconds, when the last job had ended. made: replicas
+    in all.
     """
 
     jobs: Sequence[Job]
@@ -67,6 +68,7 @@ class Followed(NamedTuple):
     handed_back: int
     most: int
     ended: float
+    made: int
 
 
 class Fleet:
@@ -77,7 +79,7 @@ class Fleet:
         self.asked = world.initial
         self.pods: list[Pod] = []
         self.pod_seconds = 0.0
-        self.actions = self.handed_back = self.most = 0
+        self.actions = self.handed_back = self.most = self.made = 0
         self._world, self._prefetch, self._rng = world, prefetch, rng
         self._queue: deque[Job] = deque()
         self._turns: deque[Pod] = deque()  # of those that take work, who is next
@@ -220,6 +222,7 @@ class Fleet:
 
     def _add(self, *, ready: bool) -> None:
         pod = Pod(ready)
+        self.made += 1
         self.pods.append(pod)
         if ready:
             self._turns.append(pod)
@@ -280,13 +283,14 @@ def follow(
     takeable: bool = True,
     seed: int = 0,
     until: float | None = None,
+    kind: type[Fleet] = Fleet,
 ) -> Followed:
     """Run `scaler` until all jobs have ended. prefetch: 0 is twice the concurrency. takeable: as in `Fleet.observe`.
 
     Ends after a thousand times the longest job and a day more, whatever is left then: `Job.ended` tells. until: seconds at which
     it ends instead, neither sooner nor later, so that what two policies cost is of the same time.
     """
-    fleet = Fleet(world, prefetch or 2 * world.concurrency, Random(seed))
+    fleet = kind(world, prefetch or 2 * world.concurrency, Random(seed))
     for job in jobs:
         fleet.at(job.at, "arrive", job)
     fleet.at(0.0, "ask", None)
@@ -310,4 +314,4 @@ def follow(
             case _:
                 fleet.ask(scaler.ask(fleet.observe(takeable=takeable), fleet.now), cordons=takeable)
                 fleet.at(fleet.now + scaler.interval, "ask", None)
-    return Followed(jobs, fleet.pod_seconds, fleet.actions, fleet.handed_back, fleet.most, ended)
+    return Followed(jobs, fleet.pod_seconds, fleet.actions, fleet.handed_back, fleet.most, ended, fleet.made)

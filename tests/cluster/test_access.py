@@ -54,12 +54,15 @@ def _kubeconfig(namespace: Namespace, folder: Path, user: dict[str, str]) -> str
 async def test_the_documented_role_is_enough(namespace: Namespace, tmp_path: Path) -> None:
     namespace.workload("email", 2)
     namespace.workload("store", 0, kind="StatefulSet")
+    namespace.template("exports")
     kubeconfig = _kubeconfig(namespace, tmp_path, {"token": _account(namespace, "whole", _role())})
-    async with opened(namespace, "email", "statefulset/store", kubeconfig=kubeconfig) as actuator:
+    async with opened(namespace, "email", "statefulset/store", "job/exports", kubeconfig=kubeconfig) as actuator:
         names = await until(lambda: [one.name for one in actuator.seen("email").replicas if one.ready])
         assert not actuator._rivals._forbidden
         await actuator.scale("email", 1, names, "fewer")
         await actuator.scale("statefulset/store", 1, [], "more")
+        await actuator.scale("job/exports", 1, [], "more")
+        await until(lambda: len(actuator.seen("job/exports").replicas) == 1)
         lease = Lease(actuator._api, "controller")
         await lease.open()
         await until(lambda: lease.leading)
@@ -94,6 +97,17 @@ async def test_a_verb_that_is_missing_for_seeing_is_named(namespace: Namespace, 
     async with opened(namespace, "email", kubeconfig=_kubeconfig(namespace, tmp_path, {"token": token})) as actuator:
         await until(lambda: f'verbs: ["{verb}"]' in (actuator._followed["email"].down or ""))
         assert resource in actuator._followed["email"].down
+
+
+async def test_a_right_that_is_missing_for_jobs_is_named(namespace: Namespace, tmp_path: Path) -> None:
+    namespace.template("exports")
+    token = _account(namespace, "nojobs", _without(_role(), "jobs", "create"))
+    async with opened(namespace, "job/exports", kubeconfig=_kubeconfig(namespace, tmp_path, {"token": token})) as actuator:
+        await until(lambda: actuator.seen("job/exports"))
+        with pytest.raises(ActuatorError) as caught:
+            await actuator.scale("job/exports", 1, [], "more")
+        assert 'apiGroups: [batch], resources: ["jobs"], verbs: ["create"]' in str(caught.value)
+        assert actuator.seen("job/exports").asked == 0
 
 
 async def test_rights_that_serve_only_convenience_are_not_needed(namespace: Namespace, tmp_path: Path) -> None:

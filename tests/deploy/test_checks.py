@@ -65,6 +65,8 @@ def variable(component: str, name: str, value: str) -> Callable[[list[Object]], 
 
 POD = "spec/template/spec"
 MAIN = f"{POD}/containers/0"
+JOB = "spec/jobTemplate/spec"
+BATCH = {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create", "list", "watch"]}
 BROKEN: list[tuple[str, Check, Callable[[list[Object]], None]]] = [
     ("dev", shape.nothing_is_null, put("Service", "gateway", "spec/type", None)),
     ("dev", shape.identities_are_unique, lambda objects: objects.append(objects[0])),
@@ -133,6 +135,18 @@ BROKEN: list[tuple[str, Check, Callable[[list[Object]], None]]] = [
     ("dev", scaling.the_controller_may_do_what_it_needs, put("Role", "controller", "rules/0/verbs", ["list"])),
     ("dev", scaling.the_controller_may_do_what_it_needs, put("Role", "controller", "rules/0/verbs", ["list", "watch", "delete"])),
     ("dev", scaling.rights_go_by_name, variable("controller", "HEADRACE_LEASE", "other")),
+    ("jobs", scaling.what_is_scaled_is_there, put("CronJob", "consumer", "spec/suspend", False)),
+    ("jobs", scaling.what_is_scaled_is_there, put("CronJob", "consumer", f"{JOB}/backoffLimit", 3)),
+    ("jobs", scaling.what_is_scaled_is_there, put("CronJob", "consumer", f"{JOB}/ttlSecondsAfterFinished", GONE)),
+    (
+        "jobs",
+        scaling.what_is_scaled_is_there,
+        put("CronJob", "consumer", f"{JOB}/{MAIN.removeprefix('spec/')}/command/3", "--queues=x"),
+    ),
+    ("jobs", scaling.the_controller_may_do_what_it_needs, put("Role", "controller", "rules/3/verbs", ["list", "watch"])),
+    ("dev", scaling.the_controller_may_do_what_it_needs, put("Role", "controller", "rules/1", BATCH)),
+    ("jobs", scaling.rights_go_by_name, put("Role", "controller", "rules/2/resourceNames", ["other"])),
+    ("jobs", scaling.rights_go_by_name, put("Role", "controller", "rules/2/resourceNames", [])),
     ("dev", network.policies_select_pods, put("NetworkPolicy", "policy", "spec/podSelector/matchLabels/a", "b")),
     ("dev", network.what_is_named_is_reached, put("Service", "redis", "spec/ports/0/port", 6380)),
     ("dev", network.what_is_named_is_reached, lambda objects: drop_policy(objects, "-programs")),

@@ -76,3 +76,39 @@ def test_what_describes_the_gateway_is_not_reached_from_outside() -> None:
         ((rule,), (route,)) = made["Ingress"]["rules"], made["HTTPRoute"]["rules"]
         assert [(path["path"], path["pathType"]) for path in rule["http"]["paths"]] == [(path, "Prefix") for path in reached]
         assert [match["path"] for match in route["matches"]] == [{"type": "PathPrefix", "value": path} for path in reached]
+
+
+def test_the_pods_of_jobs_are_those_of_a_deployment_that_end() -> None:
+    """Whatever an entry gives to the one it gives to the other."""
+    entry: dict[str, Any] = {
+        "queues": ["settlement"],
+        "concurrency": 1,
+        "min": 0,
+        "nodeSelector": {"disk": "fast"},
+        "env": [{"name": "MINE", "value": "1"}],
+        "volumes": [{"name": "work", "emptyDir": {}}],
+        "volumeMounts": [{"name": "work", "mountPath": "/work"}],
+    }
+    (deployment,) = (one for one in _consumers(entry | {"mode": "deployment"}) if one["kind"] == "Deployment")
+    (template,) = (one for one in _consumers(entry | {"mode": "job"}) if one["kind"] == "CronJob")
+    stays, ends = deployment["spec"]["template"], template["spec"]["jobTemplate"]["spec"]["template"]
+    added = {"annotations": ends["metadata"]["annotations"]}
+    assert set(added["annotations"]) == {"cluster-autoscaler.kubernetes.io/safe-to-evict", "karpenter.sh/do-not-disrupt"}
+    assert ends["metadata"] == stays["metadata"] | added
+    (container,) = stays["spec"]["containers"]
+    once = container | {"command": [*container["command"], "--once"]}
+    assert ends["spec"] == stays["spec"] | {"restartPolicy": "Never", "containers": [once]}
+
+
+def _consumers(settlement: dict[str, Any]) -> list[dict[str, Any]]:
+    objects = render({"consumers": {"settlement": settlement}})
+    return [one for one in objects if one["metadata"]["labels"].get("headrace/consumer") == "settlement"]
+
+
+def test_long_names_of_templates_of_jobs_are_cut_and_stay_two() -> None:
+    """Those of CronJobs have 52 characters, so that their Jobs' have 63."""
+    entries = {f"a-name-of-22-charact-{last}": {"queues": [last], "mode": "job"} for last in "ab"}
+    objects = render({"consumers": entries}, name="jobs-of-the-department-of-finance")
+    made = [one["metadata"]["name"] for one in objects if one["kind"] == "CronJob"]
+    assert len(set(made)) == 2
+    assert all(len(name) <= 52 for name in made)

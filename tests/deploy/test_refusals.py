@@ -35,6 +35,22 @@ REFUSED: list[tuple[dict[str, Any], tuple[str, ...]]] = [
         {"controller": {"enabled": False}, "consumers": {"settlement": {"min": 0}}},
         ("consumers.settlement.min", "controller.enabled"),
     ),
+    ({"consumers": {"settlement": {"mode": "job", "min": 1}}}, ("consumers.settlement.min", "mode is job")),
+    ({"consumers": {"settlement": {"mode": "job", "concurrency": 4}}}, ("consumers.settlement.concurrency", "mode is job")),
+    ({"consumers": {"registration": {"mode": "job"}}}, ("consumers.registration.queues", "mode is job")),
+    (
+        {"consumers": {"settlement": {"mode": "job", "podDisruptionBudget": {"enabled": True}}}},
+        ("consumers.settlement.podDisruptionBudget.enabled", "mode is job"),
+    ),
+    (
+        {"consumers": {"settlement": {"mode": "job", "policy": {"floors": [{"cron": "0 9 * * *", "replicas": 2}]}}}},
+        ("consumers.settlement.policy.floors", "mode is job"),
+    ),
+    (
+        {"controller": {"enabled": False}, "consumers": {"settlement": {"mode": "job"}}},
+        ("consumers.settlement.min", "controller.enabled"),
+    ),
+    ({"consumers": {"settlement": {"mode": "cron"}}}, ("settlement", "mode")),
     ({"consumers": {"settlement": {"env": [{"name": "HEADRACE_QUEUES", "value": "email"}]}}}, ("settlement", "HEADRACE_QUEUES")),
     ({"gateway": {"settings": {"NO_SUCH": 1}}}, ("NO_SUCH",)),
     ({"controller": {"settings": {"NO_SUCH": 1}}}, ("NO_SUCH",)),

@@ -24,7 +24,8 @@ _CLIENT = "client"
 Some = TypeVar("Some")
 Json = dict[str, Any]
 
-# Jobs of tests/e2e/team. A pod does 32 quick ones at once, and 2 long ones; what drains in 8 s is handed back.
+# Jobs of tests/e2e/team. A pod does 32 quick ones at once, and 2 long ones; what takes more than 8 s to drain is handed back. Those
+# apart have a pod each.
 VALUES: Json = {
     "consumers": {
         "quick": {"queues": ["quick"], "min": 1, "max": 6, "policy": {"service_seconds": 0.2}},
@@ -37,6 +38,7 @@ VALUES: Json = {
             "drainSeconds": 8,
             "policy": {"idle_seconds": 5, "service_seconds": 5},
         },
+        "apart": {"queues": ["apart"], "mode": "job", "max": 4, "drainSeconds": 8, "job": {"ttlSecondsAfterFinished": 15}},
         "registration": {"queues": ["email", "points"], "max": 2},
         "settlement": {"queues": ["settlement"], "max": 2},
     },
@@ -91,6 +93,11 @@ class Release:
 
     def replicas(self, consumer: str) -> int:
         return int(self.get("deployment", f"{self.prefix}-consumer-{consumer}")["spec"].get("replicas", 1))
+
+    def jobs(self, consumer: str) -> list[Json]:
+        """Those that were made for deliveries of an entry with `mode: job`."""
+        items: list[Json] = self.get("jobs", "--selector", f"headrace/made-from={self.prefix}-consumer-{consumer}")["items"]
+        return items
 
     def events(self) -> list[Json]:
         items: list[Json] = self.get("events")["items"]

@@ -23,6 +23,23 @@ def test_the_idlest_go_first_and_no_running_job_is_disturbed(release: Release) -
     assert any(record["scaled"] > 0 for record in downs), "it shrank while the long ones ran"
 
 
+def test_pods_that_are_never_idle_go_too_and_no_job_begins_twice(release: Release) -> None:
+    """Eight jobs of 25 s want four pods; then one comes every 10 s, which two pods could do, and each of the four gets some. Those
+    that are to go take nothing more, until what they run would end within the drain of 8 s."""
+    until(lambda: release.replicas("long"), lambda n: n == 0, 90, "a quiet start")
+    release.submit("load.long", "steady", 8, seconds=25)
+    told = release.submit("load.long", "steady", 10, first=8, rate=0.1, seconds=25)
+    assert told["accepted"] == 10
+    at_work = release.replicas("long")
+    seen = until(lambda: release.effects("steady", "jobs"), lambda seen: seen["effects"] == 18, 90, "all have ended")
+    assert set(seen["began_by_job"].values()) == {"1"}
+    assert set(seen["ended_by_job"].values()) == {"1"}
+    most = max(record["scaled"] or 0 for record in release.journal("long")[-150:])
+    print(f"up to {most} replicas, {at_work} while one came every 10 s")
+    assert most >= 4
+    assert 0 < at_work < most
+
+
 def test_what_ends_in_time_ends_and_what_does_not_is_handed_back(release: Release) -> None:
     """All pods are told to end: of two jobs in one pod, the short one ends there, the long one begins again in another."""
     until(lambda: release.replicas("long"), lambda n: n == 0, 90, "a quiet start")

@@ -153,6 +153,11 @@ async def test_check_warns_of_runs_that_a_rollout_would_break_off(tmp_path: Path
     told = " ".join(out.split())
     assert "! queue email: user.registered may run for 20 s, HEADRACE_DRAIN_SECONDS is 19" in told
     assert "drainSeconds" in told
+    workloads = '[{"name": "job/email", "queues": ["email"]}, {"name": "rest", "queues": ["points", "settlement"]}]'
+    own = {"HEADRACE_BROKER": url, "HEADRACE_OUTCOMES": url, "HEADRACE_DRAIN_SECONDS": "19", "HEADRACE_WORKLOADS": workloads}
+    code, out, _ = await run("check", **own)
+    assert (code, "queue email: user.registered may" in " ".join(out.split())) == (0, False)
+    assert "queue points: user.registered may" in " ".join(out.split())
 
 
 async def test_check_warns_of_names_that_nobody_reads(tmp_path: Path) -> None:

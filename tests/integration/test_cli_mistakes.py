@@ -47,6 +47,13 @@ async def test_nothing_is_started(command: str, more: tuple[str, ...], told: str
     assert not there(tmp_path, "**/*.log")
 
 
+async def test_a_queue_that_there_is_not(tmp_path: Path) -> None:
+    code, out, err = await run("up", "--job", "nothing", "--data", str(tmp_path / "data"))
+    assert (code, out) == (2, "")
+    assert "--job nothing: the contracts have no such queue; they have: " in err
+    assert not there(tmp_path, "**/*.log")
+
+
 async def test_a_replay_of_everything_is_refused() -> None:
     code, _, err = await run("dead", "replay")
     assert (code, "by its ID, or all of a --queue or a --job-type" in err) == (2, True)

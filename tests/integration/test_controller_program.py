@@ -172,6 +172,21 @@ async def test_a_burst_brings_consumers_and_its_end_takes_them_and_one_that_is_k
     assert not list(control.registry.glob("*.json"))
 
 
+async def test_where_each_job_has_a_process_of_its_own_each_ends_and_none_is_stopped(tmp_path: Path) -> None:
+    workloads = json.dumps([{"name": "job/settlement", "queues": ["settlement"], "policy": {"max_replicas": 3}}])
+    async with program("autoscaler", tmp_path, "HEADRACE_CONTROLLER_PORT", HEADRACE_WORKLOADS=workloads) as control:
+        await control.ready()
+        assert control.consumers() == {}
+        await submit(control.database, 7)
+        await control.until(lambda: control.consumers() and waiting(control.database) == 0)
+        await control.until(lambda: not control.consumers())
+    records = await scaling(control.database)
+    assert [record for record in records if record.scaled is not None and record.scaled < record.asked] == []
+    assert 7 <= len(control.pids) <= 10, "one for each, and few in vain"
+    assert {alert.kind for record in records for alert in record.alerts} <= {"at-max"}
+    assert not [pid for pid in control.pids if alive(pid)]
+
+
 async def test_a_dry_run_starts_no_process(tmp_path: Path) -> None:
     async with controller(tmp_path, HEADRACE_DRY_RUN="true") as control:
         await submit(control.database, 100)

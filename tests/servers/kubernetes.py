@@ -114,6 +114,17 @@ class Namespace:
             whole |= {"serviceName": name, "podManagementPolicy": "Parallel"}
         self.apply({"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name}, "spec": whole})
 
+    def template(self, name: str, *, cpu: str = "1m") -> None:
+        """A CronJob that is suspended, of whose Jobs the pods do nothing until they are told to end, and then fail."""
+        container = {"name": "main", "image": self.cluster.image, "imagePullPolicy": "IfNotPresent"}
+        container["resources"] = {"requests": {"cpu": cpu}}
+        spec = {"terminationGracePeriodSeconds": 1, "restartPolicy": "Never", "containers": [container]}
+        notes = {"headrace/metrics-port": "9100"}
+        pod = {"metadata": {"labels": {"app.kubernetes.io/name": name}, "annotations": notes}, "spec": spec}
+        job = {"spec": {"backoffLimit": 0, "ttlSecondsAfterFinished": 5, "template": pod}}
+        whole = {"suspend": True, "schedule": "0 0 31 2 *", "jobTemplate": job}
+        self.apply({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": name}, "spec": whole})
+
     def end(self) -> None:
         self.cluster.kubectl("delete", "namespace", self.name, "--wait=false", check=False)
 

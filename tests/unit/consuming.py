@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from consumer import Context, handler
 from consumer.app import threads as real_threads
 from consumer.ledger import Ledger
+from consumer.once import Once
 from consumer.registry import Registry
 from consumer.resources import Resources
 from consumer.runtime import QueueRuntime, Tools
@@ -195,9 +196,10 @@ async def consuming(
     payload: type[BaseModel] = Payload,
     clock: Clock | None = None,
     threads: Callable[[str, int], Executor] | None = None,
+    once: Once | None = None,
     **settings: Any,
 ) -> AsyncIterator[World]:
-    """clock: the loop's own unless given, so that a test with virtual time is wholly in it."""
+    """clock: the loop's own unless given, so that a test with virtual time is wholly in it. once: of a process for one delivery."""
     runs: list[Context] = []
 
     @handler("thing.done", queue="work")
@@ -214,6 +216,7 @@ async def consuming(
     policy = retry or RetryPolicy(max_attempts=3, base=0.01, cap=0.02)
     catalogue = Catalogue([Contract("thing.done", payload, ("work",), policy, time_limit=time_limit)])
     given, clock = ConsumerSettings(**{"concurrency": 4, "lease": 1.0} | settings), clock or LoopClock()
+    given = given if once is None else given.for_one_delivery()
     registry = Registry(catalogue, [function if plain else coroutine])
     broker = Broker(":memory:", catalogue.topology(), given, clock)
     store = Store(":memory:", given, clock)
@@ -221,7 +224,7 @@ async def consuming(
     await ledger.open()
     await broker.open()
     async with Resources({}, []) as resources:
-        tools = Tools(given, registry, resources, threads or real_threads, clock)
+        tools = Tools(given, registry, resources, threads or real_threads, clock, once=once)
         world = World(broker, store, ledger, tools, clock, QueueRuntime("work", broker, ledger, tools), runs)
         await world.runtime.start()
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from structlog.testing import capture_logs
@@ -334,3 +335,35 @@ async def test_an_alert_of_the_decision_is_told() -> None:
         await until(lambda: sum(resolved for _, resolved in world.ear.kinds) == 2, within=70)
         assert sample("headrace_scaling_alert", queue="jobs", kind="at-max") == 0
     assert {record.alerts[0].kind for record in world.records() if record.alerts} == {"backlog"}
+
+
+class Ending(Plant):
+    """Replicas that end by themselves: none is ever taken away."""
+
+    def put(self, name: str, replicas: int) -> None:
+        super().put(name, replicas)
+        workload = self.workloads[name]
+        assert workload is not None
+        self.workloads[name] = replace(workload, ends_itself=True)
+
+
+async def test_replicas_that_end_by_themselves_are_made_for_each_job_and_never_removed() -> None:
+    policy = {"min_replicas": 0, "concurrency": 1, "tolerance": 0.0, "idle_seconds": 5.0, "down_window": 1.0, "down_cooldown": 0.0}
+    world = Controlled(Ending(work=0), [idle()], policy=policy)
+    async with world.run():
+        await asyncio.sleep(10)
+        world.seer.shared |= {"ready_jobs": 3.0, "published": 3.0}
+        await until(lambda: world.plant.asked() == 3, within=ROUND)
+        world.seer.shared |= {"ready_jobs": 1.0, "unacked": 3.0, "in_flight": 3.0, "published": 4.0}
+        await until(lambda: world.plant.asked() == 4, within=ROUND)
+        world.seer.shared |= {"ready_jobs": 0.0, "unacked": 2.0, "in_flight": 2.0, "completed": 2.0}
+        await asyncio.sleep(60)
+        assert world.plant.asked() == 4, "two are busy, and two about to end"
+        world.plant.put("work", 2)
+        world.seer.shared |= {"unacked": 0.0, "in_flight": 0.0, "completed": 4.0}
+        await asyncio.sleep(60)
+        assert world.plant.asked() == 2
+        world.plant.put("work", 0)
+        await asyncio.sleep(60)
+    assert [(done.replicas, done.idlest) for done in world.plant.done] == [(3, []), (4, [])]
+    assert world.ear.heard == []

@@ -108,3 +108,27 @@ def test_a_selector_is_label_matchers(selector: str) -> None:
 def test_what_is_no_matcher_is_refused_with_an_example(selector: str) -> None:
     with pytest.raises(ValueError, match=r'label matchers as in PromQL.*namespace="jobs"'):
         ControllerSettings(prometheus_selector=selector)
+
+
+def test_a_workload_of_jobs_has_a_policy_of_its_own_kind() -> None:
+    found = WorkloadSettings(name="job/exports", queues=("one",), policy={"max_replicas": 50})
+    assert found.ends_itself
+    policy = policy_of(found.policy)
+    assert (policy.min_replicas, policy.max_replicas, policy.concurrency, policy.fallback_replicas) == (0, 50, 1, 0)
+    assert not WorkloadSettings(name="exports", queues=("one",)).ends_itself
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"policy": {"min_replicas": 1}}, "min_replicas=1 must be 0 for job/exports"),
+        ({"policy": {"concurrency": 32}}, "concurrency=32 must be 1 for job/exports"),
+        ({"policy": {"fallback_replicas": 1}}, "fallback_replicas=1 must be 0"),
+        ({"policy": {"floors": [{"cron": "* * * * *", "replicas": 1}]}}, "floors: of job/exports none waits"),
+        ({"queues": ("one", "two")}, "job/exports: a workload of jobs has one queue, and this has 2"),
+        ({"policy": 7}, "policy"),
+    ],
+)
+def test_what_jobs_cannot_have_is_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        WorkloadSettings(**{"name": "job/exports", "queues": ("one",)} | given)

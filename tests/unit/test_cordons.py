@@ -35,6 +35,7 @@ class Crew:
     ones: dict[str, One]
     asked: int = -1
     rolling: bool = False
+    ends_itself: bool = False
     clock: ManualClock = field(default_factory=ManualClock)
     runs: Runs = field(default_factory=Runs)
     puts: list[tuple[str, float]] = field(default_factory=list)
@@ -63,7 +64,8 @@ class Crew:
 
     def workload(self) -> Workload:
         replicas = (Replica(name, one.ready, "http://x/metrics", one.leaving, one.ordinal) for name, one in self.ones.items())
-        return Workload("work", self.asked, tuple(replicas), self.clock.steady(), rolling=self.rolling)
+        kind = {"rolling": self.rolling, "ends_itself": self.ends_itself}
+        return Workload("work", self.asked, tuple(replicas), self.clock.steady(), **kind)
 
     async def round(self, wanted: int, *, hold: bool = False) -> list[str]:
         """One round of a controller. Who was removed is gone at once."""
@@ -223,3 +225,13 @@ async def test_a_dry_run_cordons_nobody() -> None:
     workload = crew.workload()
     step = await crew.cordons.towards(workload, crew.cordons.active(workload), 1, hold=False)
     assert (step.replicas, step.first, crew.cordoned()) == (1, ["b"], set())
+
+
+async def test_where_replicas_end_by_themselves_none_is_cordoned_and_none_removed() -> None:
+    crew = Crew({"a": One(7200.0), "b": One(), "c": One(100.0)}, ends_itself=True)
+    for wanted in (2, 0, 3):
+        assert await crew.round(wanted) == []
+        assert await crew.round(wanted, hold=True) == []
+    assert (crew.asked, crew.active(), crew.puts) == (3, 3, [])
+    await crew.round(5)
+    assert (crew.asked, crew.puts) == (5, [])

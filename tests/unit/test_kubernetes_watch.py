@@ -124,7 +124,8 @@ async def test_a_server_that_ends_every_watch_at_once_is_not_asked_in_a_loop() -
 def test_names_of_workloads() -> None:
     assert str(Reference.of("email")) == "deployment/email"
     assert str(Reference.of("StatefulSet/store")) == "statefulset/store"
-    for wrong in ("", "deployment/", "job/x", "a/b/c"):
+    assert str(Reference.of("job/exports").resource) == "cronjobs.batch"
+    for wrong in ("", "deployment/", "pod/x", "a/b/c"):
         with pytest.raises(SettingsError):
             Reference.of(wrong)
 

@@ -1,4 +1,4 @@
-"""Deployments and StatefulSets of one namespace, through the API server."""
+"""Deployments, StatefulSets and Jobs of one namespace, through the API server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from autoscaler.actuators.kubernetes.api import Api, ApiFailure, Json
 from autoscaler.actuators.kubernetes.events import Events
 from autoscaler.actuators.kubernetes.followed import PODS, Followed
-from autoscaler.actuators.kubernetes.objects import DELETION_COST, Pod, Target, costs
+from autoscaler.actuators.kubernetes.jobs import Templated
+from autoscaler.actuators.kubernetes.objects import DELETION_COST, Pod, Reference, Target, costs
 from autoscaler.actuators.kubernetes.rivals import PATIENCE, Rivals
 from autoscaler.ports import Workload
 from jobs.clock import Clock, SystemClock
@@ -26,7 +27,8 @@ _OPEN_TIMEOUT = 5.0
 class Kubernetes:
     """The Actuator port. A pod that was told to end is a replica that is not ready: it still finishes its jobs.
 
-    workloads: each `name` (a Deployment), `deployment/name` or `statefulset/name`; the same text names it in every call.
+    workloads: each `name` (a Deployment), `deployment/name`, `statefulset/name`, or `job/name` with the name of a CronJob; the same
+    text names it in every call.
     metrics_port: of pods without the annotation headrace/metrics-port, on the pod or its workload; 0 is none.
     timeout: seconds in which `scale` is done or has failed. It is less than the part of a lease that its holder does not use, so
     that what a leader began is over when another one leads.
@@ -48,7 +50,7 @@ class Kubernetes:
         self._supervisor = supervisor or Supervisor()
         self._api = api
         self._timeout = timeout
-        self._followed = {name: Followed(api, name, clock, metrics_port, period, self._supervisor) for name in workloads}
+        self._followed = {name: _followed(api, name, clock, metrics_port, period, self._supervisor) for name in workloads}
         self._rivals = Rivals(api)
         self._events = Events(api, clock)
         self._running: list[Supervised] = []
@@ -79,13 +81,13 @@ class Kubernetes:
         one = self._followed[workload]
         try:
             async with asyncio.timeout(self._timeout):
-                await self._rivals.refuse(one.reference)
                 was = await self._scale(one, replicas, idlest)
         except TimeoutError as error:
             raise ActuatorError(
                 f"{one.reference} was not set to {replicas} within {self._timeout:g} s: see the API server"
             ) from error
-        self.record(workload, "Scaled", f"{was} -> {replicas}: {why}")
+        if was is not None:
+            self.record(workload, "Scaled", f"{was} -> {replicas}: {why}")
 
     def record(self, workload: str, reason: str, text: str, *, warning: bool = False) -> None:
         """A Kubernetes Event on the workload, in the background; at most 10 a minute. reason: CamelCase."""
@@ -94,8 +96,11 @@ class Kubernetes:
         if now is not None:
             self._events.record(one.reference, now.uid, reason, text, warning=warning)
 
-    async def _scale(self, one: Followed, replicas: int, idlest: Sequence[str]) -> int:
-        """Returns the replicas that it was set to before."""
+    async def _scale(self, one: Followed | Templated, replicas: int, idlest: Sequence[str]) -> int | None:
+        """Returns the replicas that it was set to before; None where nothing was done."""
+        if isinstance(one, Templated):
+            return await one.make(replicas, self._timeout)
+        await self._rivals.refuse(one.reference)
         now = one.target
         if now is None:
             why = f"cannot be seen ({one.down})" if one.down else "does not exist: create it, or correct the settings"
@@ -153,6 +158,11 @@ class Kubernetes:
             except ApiFailure as error:
                 if error.status != 404:  # it has gone already
                     raise
+
+
+def _followed(api: Api, name: str, clock: Clock, metrics_port: int, period: float, supervisor: Supervisor) -> Followed | Templated:
+    kind = Templated if Reference.of(name).kind == "job" else Followed
+    return kind(api, name, clock, metrics_port, period, supervisor)
 
 
 def _candidates(pods: Iterable[Pod], idlest: Sequence[str], surplus: int) -> list[Pod]:

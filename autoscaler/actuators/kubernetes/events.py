@@ -60,7 +60,7 @@ class Events:
     def _event(self, workload: Reference, uid: str, reason: str, text: str, kind: str) -> Json:
         at = rfc3339(self._clock.wall())
         involved = {
-            "apiVersion": "apps/v1",
+            "apiVersion": f"{workload.resource.group}/{workload.resource.version}",
             "kind": workload.title,
             "name": workload.name,
             "namespace": self._api.namespace,

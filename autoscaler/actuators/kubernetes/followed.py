@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from autoscaler.actuators.kubernetes.api import Api, Json, Resource
-from autoscaler.actuators.kubernetes.objects import Pod, Reference, Target, pod, replica, target, unschedulable
+from autoscaler.actuators.kubernetes.objects import Pod, Reference, Target, older, pod, replica, target, unschedulable
 from autoscaler.actuators.kubernetes.watch import Watch
 from autoscaler.ports import Workload
 from jobs.clock import Clock
@@ -53,7 +53,7 @@ class Followed:
         """The newest of what the watch told and what we wrote. None: unknown, or there is none."""
         told = self._workload.objects.get(self.reference.name)
         ours = self._written
-        if told is None or ours is None or ours.uid != told.uid or not _older(told.version, ours.version):
+        if told is None or ours is None or ours.uid != told.uid or not older(told.version, ours.version):
             return told
         return ours
 
@@ -115,8 +115,3 @@ class Followed:
 
     def _watch(self, name: str, watch: Watch[Any]) -> None:
         self._watching.append(self._supervisor.start(name, watch.run, patience=watch.patience))
-
-
-def _older(one: str, other: str) -> bool:
-    """Whether a resourceVersion comes before another of the same object; Kubernetes has them be numbers, and grow."""
-    return one.isdigit() and other.isdigit() and int(one) < int(other)

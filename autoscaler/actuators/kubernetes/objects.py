@@ -15,30 +15,30 @@ PAUSE: Final = "headrace/pause"
 METRICS_PORT: Final = "headrace/metrics-port"
 DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
 
-_PLURALS: Final = {"deployment": "deployments", "statefulset": "statefulsets"}
-_KINDS: Final = {"deployment": "Deployment", "statefulset": "StatefulSet"}
+_PLURALS: Final = {"deployment": "deployments", "statefulset": "statefulsets", "job": "cronjobs"}
+_KINDS: Final = {"deployment": "Deployment", "statefulset": "StatefulSet", "job": "CronJob"}
 _OPERATORS: Final = {"In": "in", "NotIn": "notin"}
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Which workload: `kind` is deployment or statefulset."""
+    """Which workload: `kind` is deployment, statefulset, or job, whose `name` is that of the CronJob that is its template."""
 
     kind: str
     name: str
 
     @classmethod
     def of(cls, text: str) -> Reference:
-        """`name`, `deployment/name` or `statefulset/name`. Raises SettingsError."""
+        """`name`, `deployment/name`, `statefulset/name` or `job/name`. Raises SettingsError."""
         kind, _, name = text.rpartition("/")
         kind = kind.lower() or "deployment"
         if kind not in _PLURALS or not name:
-            raise SettingsError(f"workload {text!r} must be name, deployment/name or statefulset/name")
+            raise SettingsError(f"workload {text!r} must be name, deployment/name, statefulset/name or job/name")
         return cls(kind, name)
 
     @property
     def resource(self) -> Resource:
-        return Resource("apps", "v1", _PLURALS[self.kind])
+        return Resource("batch" if self.kind == "job" else "apps", "v1", _PLURALS[self.kind])
 
     @property
     def scale(self) -> Resource:
@@ -94,7 +94,7 @@ def target(item: Json) -> Target:
         selector=selector(spec["selector"]),
         pause=pause(notes),
         failure=str(failure.get("message") or "") if failure.get("status") == "True" else "",
-        port=_integer(notes, METRICS_PORT),
+        port=integer(notes, METRICS_PORT),
     )
 
 
@@ -112,8 +112,8 @@ def pod(item: Json) -> Pod | None:
         ready=not leaving and _condition(item, "Ready").get("status") == "True",
         leaving=leaving,
         ip=str(status.get("podIP") or ""),
-        port=_integer(notes, METRICS_PORT),
-        cost=_integer(notes, DELETION_COST),
+        port=integer(notes, METRICS_PORT),
+        cost=integer(notes, DELETION_COST),
         unschedulable=str(placed.get("message") or "") if placed.get("reason") == "Unschedulable" else "",
         revision=str(labels.get("pod-template-hash") or labels.get("controller-revision-hash") or ""),
     )
@@ -175,9 +175,14 @@ def _condition(item: Json, kind: str) -> Json:
     return {}
 
 
-def _integer(notes: Mapping[str, str], name: str) -> int:
+def integer(notes: Mapping[str, str], name: str) -> int:
     """0 for what is not there, or is no number: an annotation is anybody's text."""
     try:
         return int(notes.get(name, "0"))
     except ValueError:
         return 0
+
+
+def older(one: str, other: str) -> bool:
+    """Whether a resourceVersion comes before another; Kubernetes has them be numbers, and grow."""
+    return one.isdigit() and other.isdigit() and int(one) < int(other)

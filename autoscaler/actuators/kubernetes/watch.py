@@ -59,6 +59,11 @@ class Watch(Generic[Kept]):
         return self.at > float("-inf")
 
     @property
+    def version(self) -> str:
+        """The resourceVersion up to which all is told, or "" where it has to be listed."""
+        return self._version
+
+    @property
     def patience(self) -> float:
         """Seconds without a sign of life after which it hangs: a list and a watch that both take all of their time are less."""
         return max(30.0, 3 * self._period)

@@ -58,13 +58,17 @@ labels:
 {{- define "headrace.consumer" -}}
 {{- $root := index . 0 -}}
 {{- $own := index $root.Values.consumers (index . 1) -}}
-{{- $merged := mergeOverwrite (deepCopy $root.Values.consumerDefaults) (deepCopy $own) -}}
+{{- $defaults := deepCopy $root.Values.consumerDefaults -}}
+{{- if eq "job" ($own.mode | default $defaults.mode) }}{{ $defaults = mergeOverwrite $defaults (include "headrace.job.defaults" . | fromYaml) }}{{ end -}}
+{{- $merged := mergeOverwrite $defaults (deepCopy $own) -}}
 {{- toYaml $merged }}
 {{- end }}
 
 {{- define "headrace.consumer.names" -}}
 {{- $names := list -}}
-{{- range $name, $_ := .Values.consumers }}{{ $names = append $names (printf "%s-consumer-%s" (include "headrace.fullname" $) $name) }}{{ end -}}
+{{- range $name, $_ := .Values.consumers }}
+{{- if ne "job" (include "headrace.consumer" (list $ $name) | fromYaml).mode }}{{ $names = append $names (printf "%s-consumer-%s" (include "headrace.fullname" $) $name) }}{{ end }}
+{{- end -}}
 {{- $names | toJson }}
 {{- end }}
 
@@ -73,7 +77,8 @@ labels:
 {{- range $name, $_ := .Values.consumers }}
 {{- $of := include "headrace.consumer" (list $ $name) | fromYaml -}}
 {{- $policy := merge (dict "min_replicas" (int $of.min) "max_replicas" (int $of.max) "concurrency" (int $of.concurrency) "drain_seconds" $of.drainSeconds) ($of.policy | default dict) -}}
-{{- $all = append $all (dict "name" (printf "%s-consumer-%s" (include "headrace.fullname" $) $name) "queues" $of.queues "policy" $policy) -}}
+{{- $workload := eq $of.mode "job" | ternary (printf "job/%s" (include "headrace.job.name" (list $ $name))) (printf "%s-consumer-%s" (include "headrace.fullname" $) $name) }}
+{{- $all = append $all (dict "name" $workload "queues" $of.queues "policy" $policy) -}}
 {{- end }}
 {{- $all | toJson }}
 {{- end }}

@@ -55,15 +55,18 @@ def _queues() -> tuple[str, ...]:
 
 
 def what_is_scaled_is_there(release: Release) -> Iterator[str]:
-    """Each workload of the controller: a Deployment with these queues and this concurrency, whose replicas nobody else says."""
-    there = {workload.name: settings for workload, settings in consumers(release)}
+    """Each workload of the controller: a Deployment with these queues and this concurrency, whose replicas nobody else says; or a
+    CronJob that is suspended, as `job/NAME`, whose Jobs run one pod each."""
+    there = {_scaled_as(workload): settings for workload, settings in consumers(release)}
     for who, settings in controllers(release):
         yield from (f"{who} does not scale {name}" for name in there.keys() - {one.name for one in settings.workloads})
         for one in settings.workloads:
-            found = release.named("Deployment", one.name)
+            found = release.named("CronJob" if one.ends_itself else "Deployment", one.name.removeprefix("job/"))
             if found is None or one.name not in there:
-                yield f"{who} scales {one.name}, which is no Deployment of consumers"
+                yield f"{who} scales {one.name}, which is no Deployment of consumers, and no template of Jobs"
                 continue
+            if one.ends_itself:
+                yield from _wrong_of_jobs(found)
             if "replicas" in found["spec"]:
                 yield f"{one.name}: says its replicas itself, so an upgrade takes back what {who} did"
             if set(there[one.name].queues.split(",")) != set(one.queues):
@@ -74,6 +77,26 @@ def what_is_scaled_is_there(release: Release) -> Iterator[str]:
             yield f"{who} scales processes"
 
 
+def _scaled_as(workload: Workload) -> str:
+    return f"job/{workload.name}" if workload.kind == "CronJob" else workload.name
+
+
+def _wrong_of_jobs(one: Object) -> Iterator[str]:
+    job = one["spec"]["jobTemplate"]["spec"]
+    pod = job["template"]["spec"]
+    commands = [container["command"] for container in pod["containers"] if container["name"] == "consumer"]
+    if one["spec"].get("suspend") is not True:
+        yield f"{known_as(one)} makes Jobs by itself"
+    if job.get("backoffLimit") != 0 or pod.get("restartPolicy") != "Never":
+        yield f"{known_as(one)} starts again what failed: that is the broker's part"
+    if "ttlSecondsAfterFinished" not in job:
+        yield f"{known_as(one)}: Jobs that have ended stay for ever"
+    if not all(command[-1] == "--once" for command in commands):
+        yield f"{known_as(one)}: its pods do not end"
+    if len(one["metadata"]["name"]) > 52:
+        yield f"{known_as(one)}: a CronJob's name has 52 characters at most"
+
+
 def the_controller_may_do_what_it_needs(release: Release) -> Iterator[str]:
     """Every verb of docs/rbac.md on the kinds that there are, and nothing else. Elsewhere no rights at all."""
     bound = {binding["roleRef"]["name"] for binding in release.kinds("RoleBinding")}
@@ -81,8 +104,10 @@ def the_controller_may_do_what_it_needs(release: Release) -> Iterator[str]:
     if not any(True for _ in controllers(release)):
         yield from (f"{known_as(role)} is granted, and there is no controller" for role in release.kinds("Role"))
         return
-    documented = set(_triples(_documented()))
-    needed = {triple for triple in documented if not triple[1].startswith("statefulsets")}
+    kinds = {"cronjobs" if one.ends_itself else "deployments" for _, settings in controllers(release) for one in settings.workloads}
+    kinds |= {"jobs"} if "cronjobs" in kinds else set()
+    documented = {triple for triple in _triples(_documented()) if triple[0] not in ("apps", "batch") or _kind(triple) in kinds}
+    needed = set(documented)
     leases = {one["metadata"]["name"] for one in release.kinds("Lease")}
     if {settings.lease for _, settings in controllers(release)} <= leases:  # made with the release: nobody need make them
         needed.discard(("coordination.k8s.io", "leases", "create"))
@@ -93,15 +118,23 @@ def the_controller_may_do_what_it_needs(release: Release) -> Iterator[str]:
 def rights_go_by_name(release: Release) -> Iterator[str]:
     """Where a rule names objects, they are those that the controller asks for."""
     for who, settings in controllers(release):
-        wanted = {"deployments": {one.name for one in settings.workloads}, "leases": {settings.lease}}
+        jobs = {one.name.removeprefix("job/") for one in settings.workloads if one.ends_itself}
+        deployments = {one.name for one in settings.workloads if not one.ends_itself}
+        wanted = {"deployments": deployments, "cronjobs": jobs, "leases": {settings.lease}}
         for role in release.kinds("Role"):
             for rule in role["rules"]:
                 for resource in rule["resources"]:
                     names, kind = set(rule.get("resourceNames", [])), resource.partition("/")[0]
+                    if "resourceNames" in rule and not names:
+                        yield f"{known_as(role)}: {resource} with an empty list of names is all of them"
                     if names and kind in wanted and names != wanted[kind]:
                         yield f"{known_as(role)}: {resource} named {sorted(names)}, and {who} asks for {sorted(wanted[kind])}"
                     if names and "create" in rule["verbs"]:
                         yield f"{known_as(role)}: create on {resource} by name is never granted"
+
+
+def _kind(triple: tuple[str, str, str]) -> str:
+    return triple[1].partition("/")[0]
 
 
 def _triples(rules: list[Object]) -> Iterator[tuple[str, str, str]]:

@@ -1,4 +1,4 @@
-"""Work that takes as long as it says, in two queues that are scaled apart."""
+"""Work that takes as long as it says, in queues that are scaled apart."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -31,6 +31,15 @@ LOAD_LONG = Contract(
     description="A few long jobs.",
     payload=Load,
     queues=("long",),
+    retry=_RETRY,
+    time_limit=60.0,
+    examples=_EXAMPLES,
+)
+LOAD_APART = Contract(
+    name="load.apart",
+    description="Long jobs, each in a Job of its own.",
+    payload=Load,
+    queues=("apart",),
     retry=_RETRY,
     time_limit=60.0,
     examples=_EXAMPLES,

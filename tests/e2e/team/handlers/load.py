@@ -1,4 +1,4 @@
-"""Does the work of load.quick and load.long, and leaves effects in Redis that can be counted.
+"""Does the work of load.quick, load.long and load.apart, and leaves effects in Redis that can be counted.
 
 `began` counts how often a job was begun, `at` has the Unix time of the first, `ended` counts how often it ran to its end, and
 `effects` has one entry for each idempotency key.
@@ -58,4 +58,9 @@ async def quick(load: Load, ctx: Context, effects: Effects) -> None:
 
 @handler("load.long", queue="long")
 async def long(load: Load, ctx: Context, effects: Effects) -> None:
+    await _work(load, ctx, effects)
+
+
+@handler("load.apart", queue="apart")
+async def apart(load: Load, ctx: Context, effects: Effects) -> None:
     await _work(load, ctx, effects)
