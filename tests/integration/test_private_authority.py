@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from jobs.errors import BrokerUnavailable, SettingsError, SignalError, StoreUnav
 from jobs.outgoing import CA_FILE, Outgoing
 from jobs.settings import Settings, load
 from tests.contract.broker_suite import TOPOLOGY, message, publish, until
+from tests.integration.command_line import run
 from tests.servers.http import serving
 from tests.servers.postgres import Postgres
 from tests.servers.rabbitmq import RabbitMQServer
@@ -54,11 +56,11 @@ async def test_amqp(secret_rabbitmq: RabbitMQServer, authority: Authority) -> No
 async def test_amqp_refuses_a_server_that_nobody_vouches_for(
     secret_rabbitmq: RabbitMQServer, another_authority: Authority, which: str
 ) -> None:
-    settings = _settings(another_authority.certificate if which == "another" else None, broker=secret_rabbitmq.url)
-    broker = choose.broker(settings, TOPOLOGY, SystemClock())
+    ca_file = str(another_authority.certificate) if which == "another" else ""
+    broker = choose.broker(Settings(ca_file=ca_file, broker=secret_rabbitmq.url, connect_timeout=1), TOPOLOGY, SystemClock())
     await broker.open()
     try:
-        assert CA_FILE in (broker.unready() or "")
+        await until(lambda: CA_FILE in (broker.unready() or ""), within=20)
     finally:
         await broker.close()
 
@@ -80,7 +82,7 @@ async def test_what_the_url_says_of_amqp_goes_before_it(
 def secret_redis(request: pytest.FixtureRequest, tmp_path: Path, authority: Authority) -> Iterator[str]:
     """The URL of one server, of a cluster of one, or of a primary that one Sentinel watches; all over TLS."""
     more = ("--cluster-enabled", "yes", "--tls-cluster", "yes") if request.param == "cluster" else ()
-    servers = [SecretRedis(tmp_path / "server", authority, *more)]
+    servers = [SecretRedis(tmp_path / "server", authority, "--appendonly", "yes", *more)]
     servers[0].start()
     url = servers[0].url
     if request.param == "cluster":
@@ -173,6 +175,24 @@ async def test_alerts_prometheus_and_the_gateway(authority: Authority, monkeypat
                         await gateway.ask("GET", "/v1/jobs")
             await signal.close()
     assert asked == []
+
+
+@pytest.mark.needs("redis")
+@pytest.mark.parametrize("secret_redis", ["single"], indirect=True)
+async def test_check_and_bindings_as_a_whole(
+    secret_rabbitmq: RabbitMQServer, secret_redis: str, authority: Authority, another_authority: Authority
+) -> None:
+    """The command line on a broker, its management API and a store that are all the company's."""
+    url = await asyncio.to_thread(secret_rabbitmq.vhost)
+    servers = {"HEADRACE_BROKER": url, "HEADRACE_OUTCOMES": secret_redis, "HEADRACE_MANAGEMENT_URL": secret_rabbitmq.management_url}
+    servers |= {"HEADRACE_REPLICATION_FACTOR": "1"}
+    code, out, err = await run("check", **servers, HEADRACE_CA_FILE=str(authority.certificate))
+    assert (code, "nothing to mend" in out) == (0, True), out + err
+    code, out, err = await run("bindings", "--prune", **servers, HEADRACE_CA_FILE=str(authority.certificate))
+    assert (code, "0 removed" in out) == (0, True), out + err
+    code, out, _ = await run("check", **servers, HEADRACE_CA_FILE=str(another_authority.certificate))
+    said = [line for line in out.splitlines() if line.startswith("✗") and CA_FILE in line]
+    assert (code, len(said)) == (1, 2), out  # of the broker, and of the store
 
 
 @pytest.mark.parametrize(
