@@ -19,6 +19,8 @@ from urllib.request import getproxies_environment
 from jobs.errors import SettingsError
 
 CA_FILE = "HEADRACE_CA_FILE"
+# OpenSSL's words for a chain that ends with nobody whom we know.
+_UNKNOWN = ("local issuer certificate", "self-signed certificate", "self signed certificate")
 Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -62,7 +64,8 @@ def untrusted(error: BaseException | None) -> str:
             # By its text: aiohttp derives an error of its own from this one, without the code.
             if "mismatch" in str(one):
                 return " (its certificate is for another name: write in the URL a name that the certificate has)"
-            return f" (nobody whom we trust has signed its certificate: name the file with your authority's in {CA_FILE})"
+            if any(said in str(one) for said in _UNKNOWN):  # others, as of one that has expired, say what to mend themselves
+                return f" (nobody whom we trust has signed its certificate: name the file with your authority's in {CA_FILE})"
     return ""
 
 

@@ -18,9 +18,11 @@ from tests.servers.rabbitmq import RabbitMQServer
 from tests.servers.redis import RedisServer
 
 _NAMES = "subjectAltName=DNS:localhost,DNS:server.example,IP:127.0.0.1\n"
-_SERVER = f"{_NAMES}basicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth,clientAuth\n"
+_SERVER = f"{_NAMES}basicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth,clientAuth\nauthorityKeyIdentifier=keyid\n"
 _KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-sha256")
 _MONTH = ("-days", "30")
+# Python 3.13 and later refuse an authority that does not say what its key is for, and a certificate that does not name its key.
+_CA = ("-addext", "keyUsage=critical,keyCertSign,cRLSign", *_MONTH)
 
 
 class Authority:
@@ -31,7 +33,7 @@ class Authority:
         self.certificate, self.key, self.signed = (folder / name for name in ("ca.crt", "server.key", "server.crt"))
         own, request, extensions = (folder / name for name in ("ca.key", "server.csr", "server.ext"))
         extensions.write_text(_SERVER)
-        self._run("req", "-x509", *_KEY, "-keyout", own, "-out", self.certificate, "-subj", "/CN=an authority", *_MONTH)
+        self._run("req", "-x509", *_KEY, "-keyout", own, "-out", self.certificate, "-subj", "/CN=an authority", *_CA)
         self._run("req", *_KEY, "-keyout", self.key, "-out", request, "-subj", "/CN=a server")
         by = ("-CA", self.certificate, "-CAkey", own, "-set_serial", "2", "-extfile", extensions)
         self._run("x509", "-req", "-in", request, "-out", self.signed, *by, *_MONTH)
