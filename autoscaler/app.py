@@ -76,6 +76,14 @@ def _check_interval(interval: float, policies: Mapping[str, Policy]) -> None:
             )
 
 
+def _outgoing(settings: ControllerSettings) -> Outgoing:
+    """Raises SettingsError where a URL of the settings would go by a proxy that cannot be used."""
+    outgoing = Outgoing.of(settings.ca_file)
+    for url in (settings.management_url, settings.prometheus_url, settings.alert_url):
+        outgoing.proxy(url.get_secret_value())
+    return outgoing
+
+
 class Outside(NamedTuple):
     """What differs between one machine and a cluster."""
 
@@ -90,7 +98,7 @@ class ControllerApp:
     def __init__(self, settings: ControllerSettings, catalogue: Catalogue, supervisor: Supervisor | None = None) -> None:
         self._settings = settings
         self._clock = SystemClock()
-        self._outgoing = Outgoing.of(settings.ca_file)
+        self._outgoing = _outgoing(settings)
         self._workloads = workloads_of(settings, catalogue)
         self._policies = {name: policy_of(of.policy) for name, of in self._workloads.items()}
         _check_interval(settings.interval, self._policies)

@@ -98,10 +98,11 @@ def _seconds(retry_after: str) -> float:
         return 0.0
 
 
-def _outgoing() -> Outgoing:
-    """Raises GatewayError."""
+def _outgoing(url: str) -> tuple[Outgoing, str | None]:
+    """And the proxy for the URL. Raises GatewayError."""
     try:
-        return Outgoing.of(load(TlsSettings).ca_file)
+        outgoing = Outgoing.of(load(TlsSettings).ca_file)
+        return outgoing, outgoing.proxy(url)
     except SettingsError as error:
         raise GatewayError(str(error)) from None
 
@@ -113,14 +114,13 @@ class Gateway:
         self._url = address.base()
         self._address = address
         self._key = address.key()
-        self._outgoing = _outgoing()
+        self._outgoing, self._proxy = _outgoing(self._url)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Gateway:
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         connector, timeout = aiohttp.TCPConnector(ssl=self._outgoing.context()), aiohttp.ClientTimeout(30.0)
-        proxy = self._outgoing.proxy(self._url)
-        self._session = aiohttp.ClientSession(self._url, connector=connector, timeout=timeout, headers=headers, proxy=proxy)
+        self._session = aiohttp.ClientSession(self._url, connector=connector, timeout=timeout, headers=headers, proxy=self._proxy)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -86,22 +86,20 @@ class Outgoing:
 
     @classmethod
     def of(cls, ca_file: str) -> Outgoing:
-        """With the proxies of the environment. Raises SettingsError for one that is none, without its URL."""
-        found = {name: url for name, url in getproxies_environment().items() if name in ("http", "https", "no")}
-        for name in found.keys() - {"no"}:
-            _check(name, found[name])
-        return cls(ca_file, found)
+        """With the proxies of the environment."""
+        return cls(ca_file, {name: url for name, url in getproxies_environment().items() if name in ("http", "https", "no")})
 
     def context(self) -> ssl.SSLContext | bool:
         """What aiohttp takes as `ssl`: True is its own, of the system's authorities. Raises ValueError."""
         return trusting(self.ca_file) if self.ca_file else True
 
     def proxy(self, url: str) -> str | None:
-        """The proxy for a URL; None: it is reached directly."""
+        """The proxy for a URL; None: it is reached directly. Raises SettingsError for one that is none, without its URL."""
         parts = urlsplit(url)
         found = self.proxies.get(parts.scheme)
         if not found or not parts.hostname or _direct(parts.hostname, parts.port, self.proxies.get("no", "")):
             return None
+        _check(parts.scheme, found)
         return found
 
 

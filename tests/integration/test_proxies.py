@@ -10,15 +10,19 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+import contracts
 from autoscaler.actuators.kubernetes.api import Resource
 from autoscaler.actuators.kubernetes.connect import connect
 from autoscaler.alerts import Alertmanager
+from autoscaler.app import ControllerApp
 from autoscaler.model import Alert, AlertKind
 from autoscaler.ports import Replica
+from autoscaler.settings import ControllerSettings
 from autoscaler.signals.consumers import ConsumersSignal
 from autoscaler.signals.prometheus import PrometheusSignal
 from autoscaler.signals.rabbitmq import ManagementSignal
 from cli.api import Address, Gateway, GatewayError
+from jobs.catalogue import Catalogue
 from jobs.clock import SystemClock
 from jobs.errors import SettingsError
 from jobs.outgoing import Outgoing
@@ -145,11 +149,14 @@ def test_which_urls_go_directly(url: str, listed: str, direct: bool) -> None:
 @pytest.mark.parametrize("url", ["socks5://u:secret@h:1", "http://", "proxy.example:3128:1", "http://u:secret@h:x"])
 def test_a_proxy_that_cannot_be_used_stops_the_start(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", url)
+    settings = ControllerSettings(alert_url="https://alerts.example")
     with pytest.raises(SettingsError, match="HTTPS_PROXY") as caught:
-        Outgoing.of("")
+        ControllerApp(settings, Catalogue.of(contracts))
     assert "secret" not in str(caught.value)
     with pytest.raises(GatewayError, match="HTTPS_PROXY"):
-        Gateway(Address("http://gateway"))
+        Gateway(Address("https://gateway.example"))
+    ControllerApp(ControllerSettings(), Catalogue.of(contracts))  # what goes nowhere needs none
+    Gateway(Address("https://localhost"))
 
 
 async def test_a_proxy_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
