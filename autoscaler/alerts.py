@@ -11,6 +11,7 @@ import aiohttp
 from autoscaler.model import Alert, AlertKind
 from autoscaler.ports import AlertSink
 from jobs.clock import Clock, rfc3339
+from jobs.outgoing import Outgoing, untrusted
 from telemetry import logs, metrics
 from telemetry.supervisor import Supervisor
 
@@ -21,6 +22,7 @@ _log = logs.get("autoscaler.alerts")
 CALM_SECONDS = 60.0
 # Alertmanager takes an alert for over 5 minutes after it was last posted (`resolve_timeout`): sinks are reminded before.
 REMIND_SECONDS = 120.0
+_PLAIN = Outgoing()
 
 
 class Alerts:
@@ -92,26 +94,34 @@ class Alerts:
 
 
 class Alertmanager:
-    """Posts to Alertmanager's API v2, or to any webhook that takes its list of alerts."""
+    """Posts to Alertmanager's API v2, or to any webhook that takes its list of alerts. outgoing: by what way."""
 
-    def __init__(self, url: str, trace_url: str, clock: Clock) -> None:
+    def __init__(self, url: str, trace_url: str, clock: Clock, outgoing: Outgoing = _PLAIN) -> None:
         self._url = url
         self._trace_url = trace_url
         self._clock = clock
+        self._outgoing = outgoing
 
     async def tell(self, workload: str, queue: str, alert: Alert, *, resolved: bool) -> None:
         body = [alert_document(workload, queue, alert, self._trace_url, self._clock.wall(), resolved=resolved)]
         for pause in (0.5, 2.0, 0.0):
             try:
-                timeout = aiohttp.ClientTimeout(5.0)
-                async with aiohttp.ClientSession(timeout=timeout) as client, client.post(self._url, json=body) as answer:
-                    if answer.status < 300:
-                        return
-                    why = f"status {answer.status}"
-            except (aiohttp.ClientError, TimeoutError) as error:
-                why = f"{type(error).__name__}: {error}"
+                status = await self._post(body)
+                if status < 300:
+                    return
+                why = f"status {status}"
+            except (aiohttp.ClientError, TimeoutError, ValueError) as error:  # ValueError: the file of authorities has changed
+                why = f"{type(error).__name__}: {error}{untrusted(error)}"
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))
         _log.error("an alert could not be posted", kind=alert.kind.value, queue=queue, why=why)
+
+    async def _post(self, body: list[dict[str, object]]) -> int:
+        connector, timeout = aiohttp.TCPConnector(ssl=self._outgoing.context()), aiohttp.ClientTimeout(5.0)
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=timeout) as client,
+            client.post(self._url, json=body, proxy=self._outgoing.proxy(self._url)) as answer,
+        ):
+            return answer.status
 
 
 def alert_document(workload: str, queue: str, alert: Alert, trace_url: str, now: float, *, resolved: bool) -> dict[str, object]:

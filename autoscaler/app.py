@@ -29,6 +29,7 @@ from jobs.adapters import choose
 from jobs.catalogue import Catalogue
 from jobs.clock import SystemClock
 from jobs.errors import SettingsError
+from jobs.outgoing import Outgoing
 from telemetry import eventloop, logs
 from telemetry.probes import Probes
 from telemetry.supervisor import Supervisor
@@ -76,6 +77,14 @@ def _check_interval(interval: float, policies: Mapping[str, Policy]) -> None:
             )
 
 
+def _outgoing(settings: ControllerSettings) -> Outgoing:
+    """Raises SettingsError where a URL of the settings would go by a proxy that cannot be used."""
+    outgoing = Outgoing.of(settings.ca_file)
+    for url in (settings.management_url, settings.prometheus_url, settings.alert_url):
+        outgoing.proxy(url.get_secret_value())
+    return outgoing
+
+
 class Outside(NamedTuple):
     """What differs between one machine and a cluster."""
 
@@ -90,6 +99,7 @@ class ControllerApp:
     def __init__(self, settings: ControllerSettings, catalogue: Catalogue, supervisor: Supervisor | None = None) -> None:
         self._settings = settings
         self._clock = SystemClock()
+        self._outgoing = _outgoing(settings)
         self._workloads = workloads_of(settings, catalogue)
         self._policies = {name: policy_of(of.policy) for name, of in self._workloads.items()}
         _check_interval(settings.interval, self._policies)
@@ -203,15 +213,16 @@ class ControllerApp:
         signals: list[Signal] = [DepthSignal(broker, clock, settings.signal_timeout), consumers]
         if settings.management_url.get_secret_value():
             vhost = unquote(urlsplit(settings.broker.get_secret_value()).path[1:]) or "/"
-            signals.append(ManagementSignal(settings.management_url.get_secret_value, vhost, clock, settings.signal_timeout))
+            management = settings.management_url.get_secret_value
+            signals.append(ManagementSignal(management, vhost, clock, settings.signal_timeout, self._outgoing))
         if settings.prometheus_url.get_secret_value():
             url, selector = settings.prometheus_url.get_secret_value, settings.prometheus_selector
-            signals.append(PrometheusSignal(url, clock, settings.signal_timeout, selector))
+            signals.append(PrometheusSignal(url, clock, settings.signal_timeout, selector, self._outgoing))
         return signals
 
     def _sinks(self) -> list[AlertSink]:
         url = self._settings.alert_url.get_secret_value()
-        return [Alertmanager(url, self._settings.trace_url, self._clock)] if url else []
+        return [Alertmanager(url, self._settings.trace_url, self._clock, self._outgoing)] if url else []
 
     def _replicas_of(self, actuator: Actuator) -> Replicas:
         return Replicas(actuator, {queue: name for name, queues in self._queues.items() for queue in queues})

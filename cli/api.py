@@ -13,7 +13,9 @@ import aiohttp
 import orjson
 
 from jobs.clock import SystemClock
-from jobs.errors import HeadraceError
+from jobs.errors import HeadraceError, SettingsError
+from jobs.outgoing import Outgoing, untrusted
+from jobs.settings import TlsSettings, load
 
 KEY_VARIABLE = "HEADRACE_API_KEY"
 _LONGEST_ASKED = 60.0  # seconds; whoever asks for a longer pause is asked again before
@@ -96,6 +98,15 @@ def _seconds(retry_after: str) -> float:
         return 0.0
 
 
+def _outgoing(url: str) -> tuple[Outgoing, str | None]:
+    """And the proxy for the URL. Raises GatewayError."""
+    try:
+        outgoing = Outgoing.of(load(TlsSettings).ca_file)
+        return outgoing, outgoing.proxy(url)
+    except SettingsError as error:
+        raise GatewayError(str(error)) from None
+
+
 class Gateway:
     """An async context manager around one HTTP session."""
 
@@ -103,11 +114,13 @@ class Gateway:
         self._url = address.base()
         self._address = address
         self._key = address.key()
+        self._outgoing, self._proxy = _outgoing(self._url)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Gateway:
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        self._session = aiohttp.ClientSession(self._url, timeout=aiohttp.ClientTimeout(30.0), headers=headers)
+        connector, timeout = aiohttp.TCPConnector(ssl=self._outgoing.context()), aiohttp.ClientTimeout(30.0)
+        self._session = aiohttp.ClientSession(self._url, connector=connector, timeout=timeout, headers=headers, proxy=self._proxy)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -133,7 +146,8 @@ class Gateway:
                     raise GatewayError(f"{self._url} answers {answer.status} without JSON: is it Headrace's gateway?")
                 return answer.status, _seconds(answer.headers.get("Retry-After", "0")), body
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise NoAnswer(f"no answer from {self._url}: {error or type(error).__name__}. Is it running? `headrace up`") from None
+            remedy = untrusted(error) or ". Is it running? `headrace up`"
+            raise NoAnswer(f"no answer from {self._url}: {error or type(error).__name__}{remedy}") from None
 
     def _refusal(self, status: int, problem: dict[str, Any]) -> str:
         if status == 401 and not self._key:

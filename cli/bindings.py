@@ -6,16 +6,16 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-import aiohttp
 from rich.console import Console
 from rich.table import Table
 
 import contracts
 from autoscaler.settings import ControllerSettings
-from autoscaler.signals.rabbitmq import rows
+from autoscaler.signals.rabbitmq import rows, session
 from jobs.adapters.rabbitmq.bindings import Binding, Bindings, of
 from jobs.catalogue import Catalogue
 from jobs.errors import HeadraceError
+from jobs.outgoing import Outgoing
 from jobs.settings import load
 from jobs.topology import DELAY_ARRIVAL, DELAY_DUE, EXCHANGE
 
@@ -81,9 +81,10 @@ async def look(settings: ControllerSettings, broker: Bindings) -> Known:
 
 async def _managed(settings: ControllerSettings) -> set[Binding]:
     """Only those of queues that we have declared: an operator's own, of an audit queue for instance, are none of ours."""
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(settings.connect_timeout)) as client:
+    outgoing = Outgoing.of(settings.ca_file)
+    async with session(outgoing, settings.connect_timeout) as client:
         url, vhost = settings.management_url.get_secret_value, _vhost(settings)
-        found = await rows(client, url(), ("bindings", vhost))
+        found = await rows(client, url(), ("bindings", vhost), outgoing=outgoing)
     # Version 0.1.0 bound its queues to the one for what is due, and this one to the other.
     due = [row for row in found if row.get("source") in (DELAY_ARRIVAL, DELAY_DUE)]
     queues = {row.get("destination") for row in due if row.get("routing_key") == f"#.{row.get('destination')}"}
@@ -103,7 +104,7 @@ def _vhost(settings: ControllerSettings) -> str:
 
 
 def _opened(settings: ControllerSettings) -> AbstractAsyncContextManager[Bindings]:
-    return Bindings.at(settings.broker.get_secret_value(), settings.connect_timeout, settings.replication_factor)
+    return Bindings.at(settings.broker.get_secret_value(), settings.connect_timeout, settings.replication_factor, settings.ca_file)
 
 
 def _print(console: Console, known: Known) -> None:

@@ -13,7 +13,7 @@ from autoscaler.settings import ControllerSettings
 from consumer.handlers.database import DatabaseSettings
 from consumer.handlers.email import MailSettings
 from consumer.settings import ConsumerSettings
-from jobs.settings import PREFIX, Settings
+from jobs.settings import PREFIX, Settings, TlsSettings
 from service.settings import GatewaySettings
 
 # A line of the Policy class: name, type, default, comment.
@@ -47,7 +47,7 @@ def page() -> str:
         ("The consumer", ConsumerSettings, shared),
         ("The controller", ControllerSettings, shared),
         ("The shipped handlers: mail", MailSettings, set[str]()),
-        ("The shipped handlers: database", DatabaseSettings, set[str]()),
+        ("The shipped handlers: database", DatabaseSettings, set(TlsSettings.model_fields)),
     )
     return _HEAD + "".join(_section(title, kind, known) for title, kind, known in sections) + _policy()
 

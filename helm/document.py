@@ -1,7 +1,8 @@
 """Makes values.schema.json, and the table of values in README.md, from values.yaml: `python -m helm.document`.
 
 A comment above a key describes it; a line `@schema {…}` in it adds to the key's JSON schema. Types come from the defaults.
-A mapping without such a line is a section: it takes no other keys than values.yaml has.
+A mapping without such a line is a section: it takes no other keys than values.yaml has. A line `@each` makes a key an option of
+pods: each section with a line `@pods` takes it too, without naming it.
 """
 
 from __future__ import annotations
@@ -23,19 +24,21 @@ from service.settings import GatewaySettings
 CHART: Final = Path(__file__).parent / "headrace"
 BEGIN, END = "<!-- values: made by `make chart-docs` -->", "<!-- end of values -->"
 _MARK: Final = "@schema "
+_EACH, _PODS = "@each", "@pods"
 
 Json = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
 class Value:
-    """One key. schema: of its `@schema` line, or empty. inner: what a section has in it."""
+    """One key. schema: of its `@schema` line, or empty. inner: what a section has in it. marks: further lines."""
 
     key: str
     description: str
     schema: Json
     default: Any
     inner: Sequence[Value] = ()
+    marks: frozenset[str] = frozenset()
 
 
 def read(text: str) -> Sequence[Value]:
@@ -46,7 +49,8 @@ def read(text: str) -> Sequence[Value]:
 
 def schema(values: Iterable[Value]) -> Json:
     """The JSON schema of all values, draft 7."""
-    whole = _section(values)
+    values = list(values)
+    whole = _section(values, [value.key for value in values if _EACH in value.marks])
     defaults = whole["properties"]["consumerDefaults"]
     consumer = _closed({"queues": _QUEUES, **defaults["properties"]}, required=["queues"])
     return {
@@ -65,7 +69,12 @@ def schema(values: Iterable[Value]) -> Json:
 
 
 def table(values: Iterable[Value]) -> str:
-    rows = [f"| `{path}` | `{json.dumps(value.default)}` | {value.description} |" for path, value in _leaves(values)]
+    rows = [
+        f"| `{path}` | | Each option of pods, from `env` to `serviceAccount`, as above. |"
+        if _PODS in value.marks
+        else f"| `{path}` | `{json.dumps(value.default)}` | {value.description} |"
+        for path, value in _leaves(values)
+    ]
     return "\n".join(["| value | default | meaning |", "| --- | --- | --- |", *rows])
 
 
@@ -78,17 +87,18 @@ def readme(values: Iterable[Value], text: str) -> str:
 def _read(node: yaml.MappingNode, lines: Sequence[str]) -> Iterator[Value]:
     for key, value in node.value:
         line = key.start_mark.line
-        description, extra = _comment(lines[:line])
+        description, extra, marks = _comment(lines[:line])
         inner = list(_read(value, lines)) if isinstance(value, yaml.MappingNode) and not extra else []
         if not description and not inner:
             raise ValueError(f"values.yaml, line {line + 1}: no comment describes {key.value}")
-        yield Value(key.value, description, extra, yaml.SafeLoader("").construct_document(value), inner)
+        yield Value(key.value, description, extra, yaml.SafeLoader("").construct_document(value), inner, marks)
 
 
-def _comment(above: Sequence[str]) -> tuple[str, Json]:
-    """What the comment says that ends these lines, and its `@schema`."""
+def _comment(above: Sequence[str]) -> tuple[str, Json, frozenset[str]]:
+    """What the comment says that ends these lines, its `@schema`, and its other marks."""
     said: list[str] = []
     extra: Json = {}
+    marks: set[str] = set()
     for line in reversed(above):
         words = line.strip()
         if not words.startswith("#"):
@@ -96,30 +106,43 @@ def _comment(above: Sequence[str]) -> tuple[str, Json]:
         words = words.removeprefix("#").strip()
         if words.startswith(_MARK):
             extra = json.loads(words.removeprefix(_MARK))
+        elif words in (_EACH, _PODS):
+            marks.add(words)
         else:
             said.insert(0, words)
-    return " ".join(said), extra
+    return " ".join(said), extra, frozenset(marks)
 
 
 def _leaves(values: Iterable[Value], path: str = "") -> Iterator[tuple[str, Value]]:
     for value in values:
         if value.inner:
             yield from _leaves(value.inner, f"{path}{value.key}.")
+            if _PODS in value.marks:
+                yield f"{path}{value.key}.…", value
         else:
             yield f"{path}{value.key}", value
 
 
-def _section(values: Iterable[Value]) -> Json:
-    return _closed({value.key: _property(value) for value in values})
+def _section(values: Iterable[Value], options: Sequence[str]) -> Json:
+    """options: of pods, by their keys at the top."""
+    return _closed({value.key: _property(value, options) for value in values})
 
 
-def _property(value: Value) -> Json:
+def _property(value: Value, options: Sequence[str]) -> Json:
     said = {"description": value.description or f"Values of {value.key}."}
     if value.inner:
-        return said | _section(value.inner)
+        section = _section(value.inner, options)
+        if _PODS in value.marks:
+            section["properties"] |= {key: _option(key) for key in options}
+        return said | section
     if "$ref" in value.schema:  # what stands beside a $ref is not read
         return {**said, "allOf": [value.schema]}
     return said | ({} if "enum" in value.schema else {"type": _TYPES[type(value.default)]}) | value.schema
+
+
+def _option(key: str) -> Json:
+    """Written once, at the top, where it is for all pods."""
+    return {"description": f"`{key}` of these pods alone.", "allOf": [{"$ref": f"#/properties/{key}"}]}
 
 
 def _policy() -> Json:

@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as SourceError
 
 from jobs.errors import SettingsError
+from jobs.outgoing import trusting
 from jobs.secret_url import FileUrl, Schemes
 
 PREFIX = "HEADRACE_"
@@ -62,7 +63,24 @@ def file_of(setting: str) -> Any:
     return Field("", description=said)
 
 
-class Settings(FileSettings):
+def _readable(ca_file: str) -> str:
+    """The same. Raises ValueError for a file without certificates."""
+    if ca_file:
+        trusting(ca_file)
+    return ca_file
+
+
+class TlsSettings(FileSettings):
+    """Of whoever connects to a server."""
+
+    ca_file: Annotated[str, AfterValidator(_readable)] = Field(
+        "",
+        description="A file of certificates in PEM: authorities that are trusted beside the system's, by AMQP, Redis, PostgreSQL "
+        "and HTTP. See security.md.",
+    )
+
+
+class Settings(TlsSettings):
     """What all programs need. Durations are seconds."""
 
     broker: BrokerUrl = Field(

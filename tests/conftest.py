@@ -15,6 +15,7 @@ pytest_plugins = (
     "tests.servers.prometheus",
     "tests.servers.rabbitmq",
     "tests.servers.redis",
+    "tests.servers.tls",
     "tests.servers.needs",  # last: it imports the others, whose asserts are to be rewritten
 )
 

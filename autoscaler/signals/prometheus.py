@@ -13,9 +13,11 @@ from autoscaler.model import Figure
 from autoscaler.ports import Sighting
 from jobs.clock import Clock
 from jobs.errors import SignalError
+from jobs.outgoing import Outgoing, untrusted
 
 _TIMED: Final = ("wait", "handler")
 MOST_BYTES: Final = 8 * 2**20
+_PLAIN: Final = Outgoing()
 
 
 def queries(selector: str) -> Mapping[str, str]:
@@ -41,18 +43,23 @@ class PrometheusSignal:
 
     name = "prometheus"
 
-    def __init__(self, url: Callable[[], str], clock: Clock, timeout: float, selector: str = "") -> None:
-        """timeout: seconds for all queries together."""
+    def __init__(
+        self, url: Callable[[], str], clock: Clock, timeout: float, selector: str = "", outgoing: Outgoing = _PLAIN
+    ) -> None:
+        """timeout: seconds for all queries together. outgoing: by what way they go."""
         self._url = url
         self._queries = queries(selector)
         # timestamp() tells how old the scrape behind them is.
         self._ages = f"time() - min by (queue) (timestamp(headrace_deliveries_in_flight{{{selector}}}))"
         self._clock = clock
         self._timeout = timeout
+        self._outgoing = outgoing
         self._client: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
-        self._client = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(self._timeout))
+        self._client = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=self._outgoing.context()), timeout=aiohttp.ClientTimeout(self._timeout)
+        )
 
     async def close(self) -> None:
         if self._client is not None:
@@ -70,14 +77,15 @@ class PrometheusSignal:
     async def _ask(self, query: str) -> dict[str, float]:
         """The samples of an instant query by queue; what is not a number (0 / 0, where nothing happened) is unknown."""
         assert self._client is not None  # noqa: S101 - opened before
+        url = f"{self._url().rstrip('/')}/api/v1/query"
         try:
-            async with self._client.get(f"{self._url().rstrip('/')}/api/v1/query", params={"query": query}) as answer:
+            async with self._client.get(url, params={"query": query}, proxy=self._outgoing.proxy(url)) as answer:
                 body = await answer.content.read(MOST_BYTES)
                 if answer.status != 200:
                     raise SignalError(f"Prometheus answers {answer.status}: {body[:200].decode(errors='replace')}")
                 return _samples(orjson.loads(body))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise SignalError(f"Prometheus does not answer: {type(error).__name__}: {error}") from None
+            raise SignalError(f"Prometheus does not answer: {type(error).__name__}: {error}{untrusted(error)}") from None
         except (ValueError, KeyError, TypeError, AttributeError):
             raise SignalError("the answer is not one of Prometheus' HTTP API: is HEADRACE_PROMETHEUS_URL the server's?") from None
 

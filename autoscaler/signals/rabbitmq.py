@@ -14,10 +14,12 @@ from autoscaler.model import Figure
 from autoscaler.ports import Sighting
 from jobs.clock import Clock
 from jobs.errors import SignalError
+from jobs.outgoing import Outgoing, untrusted
 
 # The broker gathers its statistics every 5 s (`collect_statistics_interval`), and does not tell when it did.
 STATISTICS_AGE = 5.0
 MOST_BYTES = 32 * 2**20
+_PLAIN = Outgoing()
 _COLUMNS = "name,messages_unacknowledged,message_stats.publish"
 
 
@@ -26,16 +28,17 @@ class ManagementSignal:
 
     name = "rabbitmq-management"
 
-    def __init__(self, url: Callable[[], str], vhost: str, clock: Clock, timeout: float) -> None:
-        """timeout: seconds for the whole answer."""
+    def __init__(self, url: Callable[[], str], vhost: str, clock: Clock, timeout: float, outgoing: Outgoing = _PLAIN) -> None:
+        """timeout: seconds for the whole answer. outgoing: by what way it is asked for."""
         self._url = url
         self._vhost = vhost
         self._clock = clock
         self._timeout = timeout
+        self._outgoing = outgoing
         self._client: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
-        self._client = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(self._timeout))
+        self._client = session(self._outgoing, self._timeout)
 
     async def close(self) -> None:
         if self._client is not None:
@@ -50,20 +53,28 @@ class ManagementSignal:
 
     async def _rows(self) -> list[dict[str, Any]]:
         assert self._client is not None  # noqa: S101 - opened before
-        return await rows(self._client, self._url(), ("queues", self._vhost), _COLUMNS)
+        return await rows(self._client, self._url(), ("queues", self._vhost), _COLUMNS, self._outgoing)
 
 
-async def rows(client: aiohttp.ClientSession, url: str, path: Sequence[str], columns: str = "") -> list[dict[str, Any]]:
-    """What the management API lists at a path. url: with its credentials. Raises SignalError."""
+def session(outgoing: Outgoing, timeout: float) -> aiohttp.ClientSession:
+    """timeout: seconds for a whole answer."""
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=outgoing.context()), timeout=aiohttp.ClientTimeout(timeout))
+
+
+async def rows(
+    client: aiohttp.ClientSession, url: str, path: Sequence[str], columns: str = "", outgoing: Outgoing = _PLAIN
+) -> list[dict[str, Any]]:
+    """What the management API lists at a path. url: with its credentials. outgoing: of the client. Raises SignalError."""
     address, login = _parts(url)
     where = "/api/" + "/".join(quote(part, safe="") for part in path)
     try:
-        async with client.get(address + where, params={"columns": columns} if columns else None, headers=login) as answer:
+        asked, proxy = {"columns": columns} if columns else None, outgoing.proxy(address)
+        async with client.get(address + where, params=asked, headers=login, proxy=proxy) as answer:
             if answer.status != 200:
                 raise SignalError(f"the management API answers {answer.status} to {where}: {_REMEDY.get(answer.status, '')}")
             found = orjson.loads(await _bounded(answer.content))
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise SignalError(f"the management API does not answer: {type(error).__name__}: {error}") from None
+        raise SignalError(f"the management API does not answer: {type(error).__name__}: {error}{untrusted(error)}") from None
     except orjson.JSONDecodeError:
         raise SignalError("the management API's answer is not JSON: is the URL that of the management listener?") from None
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):

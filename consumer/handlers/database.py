@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, Prog
 from sqlalchemy.orm import DeclarativeBase
 
 from consumer import resource
-from jobs.settings import FileSettings, file_of, load
+from jobs.settings import TlsSettings, file_of, load
 
 
 def _check(url: SecretStr) -> SecretStr:
@@ -39,7 +40,7 @@ _NOTICED_SOON = {
 }
 
 
-class DatabaseSettings(FileSettings):
+class DatabaseSettings(TlsSettings):
     """Where rows go."""
 
     database: Annotated[SecretStr, AfterValidator(_check)] = Field(
@@ -63,7 +64,7 @@ def open_engine() -> Iterator[Engine]:
     engine = create_engine(url, pool_size=settings.database_connections, max_overflow=0, pool_timeout=10.0, pool_pre_ping=True)
     if url.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _wait_for_writers)
-    event.listen(engine, "do_connect", _connect_anew(settings.database))
+    event.listen(engine, "do_connect", _connect_anew(settings.database, settings.ca_file))
     create_tables(engine)
     yield engine
     engine.dispose()
@@ -87,12 +88,16 @@ def insert_once(engine: Engine, table: type[Base], row: dict[str, Any]) -> bool:
         return connection.execute(insert).first() is not None
 
 
-def _connect_anew(url: SecretStr) -> Callable[..., Any]:
-    """Connects to what the URL says now, since a password may have changed in its file."""
+def _connect_anew(url: SecretStr, ca_file: str) -> Callable[..., Any]:
+    """Connects to what the URL says now, since a password may have changed in its file.
+
+    ca_file: authorities to trust, where neither the URL nor libpq's own variable PGSSLROOTCERT names any.
+    """
+    trusted = {"sslrootcert": ca_file} if ca_file and not os.environ.get("PGSSLROOTCERT") else {}
 
     def connect(dialect: Any, *_: Any) -> Any:
         args, parameters = dialect.create_connect_args(make_url(url.get_secret_value()))
-        defaults = _NOTICED_SOON if dialect.name == "postgresql" else {}
+        defaults = _NOTICED_SOON | trusted if dialect.name == "postgresql" else {}
         return dialect.connect(*args, **(defaults | parameters))
 
     return connect

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from tests.deploy.release import Release, Workload, contents
 from tests.deploy.render import Object
@@ -17,6 +17,7 @@ SAMPLES = {
     "HEADRACE_DATABASE": "postgresql+psycopg://user:word@database.example:5432/points",
     "HEADRACE_MANAGEMENT_URL": "http://user:word@broker.example:15672",
     "HEADRACE_API_KEY": "hr_sample",
+    "HEADRACE_CA": (Path(__file__).parent / "authority.pem").read_text(encoding="utf-8"),
 }
 OTHER = "sample"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ PAGES = [
     ROOT / "k8s/README.md",
     *sorted((ROOT / "docs").glob("*.md")),
 ]
+SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
 VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
 
 
@@ -51,10 +53,12 @@ def test_values_and_metrics_that_a_page_names_exist(page: Path) -> None:
 
 
 def _there(keys: list[str]) -> bool:
-    """Whether values.yaml has it; an entry of `consumers` has what `consumerDefaults` has."""
-    at: Any = VALUES
+    """Whether the schema has it; an entry of `consumers` has what `consumerDefaults` has."""
+    at = SCHEMA
     for key in ["consumerDefaults", *keys[2:]] if keys[0] == "consumers" else keys:
-        if not isinstance(at, dict) or key not in at:
+        for part in at.get("allOf", []):
+            at = SCHEMA["properties"].get(part["$ref"].rpartition("/")[2], at)
+        if key not in at.get("properties", {}):
             return False
-        at = at[key]
+        at = at["properties"][key]
     return True

@@ -24,6 +24,7 @@ SERVERS: dict[str, tuple[Callable[[], Any], str]] = {
     "rabbitmq": (lambda: looked_for("rabbitmq", "rabbitmq-server"), "apt:rabbitmq-server"),
     "redis": (lambda: looked_for("redis", "redis-server"), "apt:redis-server"),
     "postgres": (lambda: looked_for("postgres", "initdb"), "apt:postgresql"),
+    "openssl": (lambda: looked_for("openssl", "openssl"), "apt:openssl"),
     "prometheus": (lambda: looked_for("prometheus", "prometheus"), "apt:prometheus"),
     "promtool": (lambda: looked_for("promtool", "promtool"), "apt:prometheus"),
     "helm": (helm_looked_for, "https://helm.sh/docs/intro/install (Helm 4)"),
@@ -50,6 +51,10 @@ FIXTURES = {
     "redis_sentinels": "redis",
     "own_sentinels": "redis",
     "postgres_server": "postgres",
+    "authority": "openssl",
+    "another_authority": "openssl",
+    "secret_rabbitmq": "rabbitmq",
+    "secret_postgres": "postgres",
     "prometheus_server": "prometheus",
     "stubs": "bash",  # of the scripts in k8s/
     "cluster": "kubernetes",

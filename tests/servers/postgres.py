@@ -21,7 +21,7 @@ class Postgres:
     """initdb, then postgres, as an unprivileged user where we are root, which PostgreSQL refuses to run as."""
 
     def __init__(self, folder: Path) -> None:
-        self._data = folder / "data"
+        self.data = folder / "data"
         self._initdb, self._server = find("postgres", "initdb"), find("postgres", "postgres")
         self.port = free_port()
         self.url = f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/postgres"
@@ -29,17 +29,17 @@ class Postgres:
 
     def start(self) -> None:
         """Start, on the data that is there; on new data the first time."""
-        if not self._data.exists():
-            self._make()
-        command = [*_as_user(), self._server, "-D", self._data, "-p", str(self.port), "-h", "127.0.0.1", "-k", ""]
+        if not self.data.exists():
+            self.make()
+        command = [*_as_user(), self._server, "-D", self.data, "-p", str(self.port), "-h", "127.0.0.1", "-k", ""]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-    def _make(self) -> None:
-        self._data.mkdir()
+    def make(self) -> None:
+        self.data.mkdir()
         if os.geteuid() == 0:
-            shutil.chown(self._data, "postgres", "postgres")
+            shutil.chown(self.data, "postgres", "postgres")
         subprocess.run(
-            [*_as_user(), self._initdb, "-D", self._data, "-U", "postgres", "-A", "trust"], check=True, capture_output=True
+            [*_as_user(), self._initdb, "-D", self.data, "-U", "postgres", "-A", "trust"], check=True, capture_output=True
         )
 
     def sql(self, command: str) -> None:
@@ -55,7 +55,7 @@ class Postgres:
 
     def ask_password(self, role: str) -> None:
         """Of this role alone; everybody else is trusted."""
-        rules = self._data / "pg_hba.conf"
+        rules = self.data / "pg_hba.conf"
         rules.write_text(f"host all {role} 127.0.0.1/32 scram-sha-256\n" + rules.read_text())
         self.sql("SELECT pg_reload_conf()")
 

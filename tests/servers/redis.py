@@ -37,6 +37,9 @@ class RedisServer:
         """Returns when it answers, though it may still be loading its file."""
         command = [self._program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder, *self._options]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        self.wait()
+
+    def wait(self) -> None:
         until(self._answers, "redis-server answers")
 
     def kill(self) -> None:

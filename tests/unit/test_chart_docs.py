@@ -83,6 +83,28 @@ def test_a_comment_describes_and_a_mark_adds_and_a_mapping_without_one_is_closed
     assert set(made["definitions"]["consumer"]["properties"]) == {"queues", "min"}
 
 
+PODS = """
+# Where pods run.
+# @each
+# @schema {"additionalProperties": {"type": "string"}}
+nodeSelector: {}
+# @pods
+part:
+  # How many there are.
+  replicas: 2
+"""
+
+
+def test_an_option_of_pods_is_taken_by_every_part_without_being_named_there() -> None:
+    read = document.read(PODS)
+    made = document.schema([*read, document.Value("consumerDefaults", "", {}, {}, [document.Value("min", "m", {}, 1)])])
+    jsonschema.validate({"part": {"nodeSelector": {"a": "b"}}}, made)
+    for wrong in ({"part": {"nodeSelector": {"a": 1}}}, {"part": {"tolerations": []}}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, made)
+    assert document.table(read).splitlines()[-1].startswith("| `part.…` |")
+
+
 def test_the_table_has_a_row_for_each_value_that_can_be_set() -> None:
     rows = document.table(document.read(VALUES)).splitlines()[2:]
     assert rows == [

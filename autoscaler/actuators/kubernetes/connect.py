@@ -22,6 +22,8 @@ async def connect(kubeconfig: str = "", namespace: str = "") -> Api:
     again when the server answers 401. Certificates are read once. Raises SettingsError with the reason.
     """
     settings = Configuration()
+    # The proxies of the environment are for servers elsewhere. A kubeconfig names one of its own as `proxy-url`.
+    settings.client_session_kwargs = {"trust_env": False}
     settings.connection_pool_maxsize = 0  # no limit: each watch holds a connection, and a request must never wait for one of them
     path = kubeconfig or ("" if "KUBERNETES_SERVICE_HOST" in os.environ else os.environ.get("KUBECONFIG", ""))
     if not path:

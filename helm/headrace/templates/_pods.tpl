@@ -1,144 +1,173 @@
-{{/* What every pod of the chart's own image has. Given (root, component, entry or "", its values). */}}
-{{- define "headrace.pod" -}}
-{{- $root := index . 0 -}}
-{{- $of := index . 3 -}}
-{{ include "headrace.anyPod" (list $root $root.Values.runAsUser) }}
-{{- with $of.priorityClassName | default $root.Values.priorityClassName }}
-priorityClassName: {{ . }}
+{{/* The pod of a part, with all options of pods that values.yaml has: no part says them itself, so that none can lack one. Given
+{root; who: (root, component, entry of consumers or ""); of: the part's values; place: where they are in values.yaml; grace: seconds
+to end; spread: over nodes and zones, unless the values say; token: of the API server; annotations: the chart's own, as a mapping;
+labels: the template of its labels, where an upgrade may change them; more: what else is in the pod's spec, as YAML}.
+
+A part has an image of its own where its values name one. What differs from part to part is in templates that it defines, each given
+the same: headrace.COMPONENT.container (command, ports, probes), .env, .mounts and .volumes, as YAML. */}}
+{{- define "headrace.podTemplate" -}}
+metadata:
+  {{- include "headrace.podMetadata" . | nindent 2 }}
+spec:
+  {{- include "headrace.podSpec" . | nindent 2 }}
 {{- end }}
-{{- with $of.nodeSelector }}
-nodeSelector:
+
+{{- define "headrace.podMetadata" -}}
+{{- $options := include "headrace.podOptions" . | fromJson -}}
+labels:
+  {{- toYaml (mergeOverwrite (include (.labels | default "headrace.stableLabels") .who | fromYaml) $options.podLabels) | nindent 2 }}
+{{- with mergeOverwrite $options.podAnnotations (.annotations | default dict) }}
+annotations:
   {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with $of.tolerations }}
-tolerations:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with $of.affinity }}
-affinity:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-topologySpreadConstraints:
-{{- if kindIs "slice" $of.topologySpreadConstraints }}
-  {{- toYaml $of.topologySpreadConstraints | nindent 2 }}
-{{- else }}
-  {{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
-  - topologyKey: {{ . }}
-    maxSkew: 1
-    whenUnsatisfiable: ScheduleAnyway
-    labelSelector:
-      matchLabels:
-        {{- include "headrace.selector" (slice $ 0 3) | nindent 8 }}
-  {{- end }}
 {{- end }}
 {{- end }}
 
-{{/* What every pod has. Given (root, its uid or null). */}}
-{{- define "headrace.anyPod" -}}
-{{- with (index . 0).Values.imagePullSecrets -}}
+{{- define "headrace.podSpec" -}}
+{{- $root := .root -}}
+{{- $options := include "headrace.podOptions" . | fromJson -}}
+{{- with $root.Values.imagePullSecrets -}}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{ end -}}
 enableServiceLinks: false
 securityContext:
   runAsNonRoot: true
-  {{- with index . 1 }}
-  runAsUser: {{ int . }}
-  runAsGroup: {{ int . }}
-  fsGroup: {{ int . }}
+  {{- with include "headrace.uid" . }}
+  runAsUser: {{ . }}
+  runAsGroup: {{ . }}
+  fsGroup: {{ . }}
   fsGroupChangePolicy: OnRootMismatch
   {{- end }}
   seccompProfile: {type: RuntimeDefault}
+{{- range $name := list "priorityClassName" "runtimeClassName" "nodeSelector" "tolerations" "affinity" "hostAliases" "dnsConfig" }}
+{{- with get $options $name }}
+{{ dict $name . | toYaml }}
+{{- end }}
+{{- end }}
+{{- if kindIs "slice" $options.topologySpreadConstraints }}
+topologySpreadConstraints:
+  {{- toYaml $options.topologySpreadConstraints | nindent 2 }}
+{{- else if .spread }}
+topologySpreadConstraints:
+  {{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
+  - topologyKey: {{ . }}
+    maxSkew: 1
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- include "headrace.selector" $.who | nindent 8 }}
+  {{- end }}
+{{- end }}
+serviceAccountName: {{ include "headrace.account" . }}
+automountServiceAccountToken: {{ .token | default false }}
+terminationGracePeriodSeconds: {{ .grace }}
+{{- with .more }}
+{{ . }}
+{{- end }}
+{{- with concat ($options.sidecars | default list) ($options.initContainers | default list) }}
+initContainers:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+containers:
+  - name: {{ index .who 1 }}
+    {{- with .of.image }}
+    image: {{ . }}
+    imagePullPolicy: {{ $.of.imagePullPolicy }}
+    {{- else }}
+    image: {{ include "headrace.image" $root }}
+    imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+    {{- end }}
+    securityContext:
+      {{- include "headrace.containerSecurity" $root | nindent 6 }}
+    {{- include (printf "headrace.%s.container" (index .who 1)) . | nindent 4 }}
+    {{- with include "headrace.podEnv" . }}
+    env:
+      {{- . | nindent 6 }}
+    {{- end }}
+    {{- with $options.envFrom }}
+    envFrom:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+    resources:
+      {{- toYaml .of.resources | nindent 6 }}
+    {{- with include "headrace.podMounts" . }}
+    volumeMounts:
+      {{- . | nindent 6 }}
+    {{- end }}
+{{- with include "headrace.podVolumes" . }}
+volumes:
+  {{- . | nindent 2 }}
+{{- end }}
 {{- end }}
 
-{{/* And every pod that asks nothing of the API server: all but the controller's. Given (root, its uid or null). */}}
-{{- define "headrace.sealedPod" -}}
-{{ include "headrace.anyPod" . }}
-serviceAccountName: {{ include "headrace.fullname" (index . 0) }}-programs
-automountServiceAccountToken: false
+{{/* What is meant by the options of all pods and those of a part. As JSON. */}}
+{{- define "headrace.podOptions" -}}
+{{- $all := .root.Values -}}
+{{- $of := .of -}}
+{{- $options := dict -}}
+{{- range $name, $key := dict "env" "name" "volumes" "name" "volumeMounts" "mountPath" "sidecars" "name" "initContainers" "name" }}
+{{- $_ := set $options $name (include "headrace.added" (list (get $all $name) (get $of $name) $key) | fromJsonArray) }}
+{{- end }}
+{{- $_ := set $options "envFrom" (concat ($all.envFrom | default list) ($of.envFrom | default list) | uniq) }}
+{{- range $name := list "podLabels" "podAnnotations" }}
+{{- $_ := set $options $name (mergeOverwrite dict (deepCopy (get $all $name | default dict)) (deepCopy (get $of $name | default dict))) }}
+{{- end }}
+{{- range $name := list "nodeSelector" "tolerations" "affinity" "topologySpreadConstraints" "hostAliases" "dnsConfig" }}
+{{- $said := and (hasKey $of $name) (not (kindIs "invalid" (get $of $name))) }}
+{{- $_ := set $options $name (get ($said | ternary $of $all) $name) }}
+{{- end }}
+{{- range $name := list "priorityClassName" "runtimeClassName" }}
+{{- $_ := set $options $name (get $of $name | default (get $all $name)) }}
+{{- end }}
+{{- $security := include "headrace.containerSecurity" .root | fromYaml }}
+{{- range $name := list "sidecars" "initContainers" }}
+{{- range $one := get $options $name }}
+{{- if eq $name "sidecars" }}{{ $_ := set $one "restartPolicy" "Always" }}{{ end }}
+{{- if not (hasKey $one "securityContext") }}{{ $_ := set $one "securityContext" $security }}{{ end }}
+{{- end }}
+{{- end }}
+{{- toJson $options }}
 {{- end }}
 
-{{/* The volume of a dev broker or store, with what becomes of it. Given (root, component, "", its values). */}}
-{{- define "headrace.volume" -}}
-{{- $dev := index . 3 -}}
-persistentVolumeClaimRetentionPolicy: {whenDeleted: {{ $dev.keep | ternary "Retain" "Delete" }}, whenScaled: Retain}
-volumeClaimTemplates:
-  - metadata:
-      name: data
-      labels:
-        {{- include "headrace.selector" (slice . 0 3) | nindent 8 }}
-    spec:
-      accessModes: [ReadWriteOnce]
-      {{- with $dev.storageClassName }}
-      storageClassName: {{ . }}
-      {{- end }}
-      resources: {requests: {storage: {{ $dev.storage }}}}
+{{/* Two lists as one, in which what the second has replaces what has the same key in the first. Given (first, second, key). */}}
+{{- define "headrace.added" -}}
+{{- $key := index . 2 -}}
+{{- $above := index . 1 | default list -}}
+{{- $named := list }}{{ range $above }}{{ $named = append $named (get . $key) }}{{ end }}
+{{- $kept := list }}{{ range index . 0 | default list }}{{ if not (has (get . $key) $named) }}{{ $kept = append $kept . }}{{ end }}{{ end }}
+{{- concat $kept $above | default list | toJson }}
 {{- end }}
 
-{{- define "headrace.containerSecurity" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities: {drop: [ALL]}
+{{/* Three lists of a container and its pod, as YAML: the part's own, what every pod of the image has, and the values'. */}}
+{{- define "headrace.podEnv" -}}
+{{- $own := list (include (printf "headrace.%s.env" (index .who 1)) .) (.of.image | empty | ternary (include "headrace.imageEnv" .) "") -}}
+{{- include "headrace.podList" (list . "env" "name" $own) }}
 {{- end }}
 
-{{- define "headrace.programImage" -}}
-image: {{ include "headrace.image" . }}
-imagePullPolicy: {{ .Values.image.pullPolicy }}
-securityContext:
-  {{- include "headrace.containerSecurity" . | nindent 2 }}
+{{- define "headrace.podMounts" -}}
+{{- $trusts := and (empty .of.image) (include "headrace.bundle" .root) -}}
+{{- $own := list (include (printf "headrace.%s.mounts" (index .who 1)) .) ($trusts | empty | ternary "" "- {name: ca, mountPath: /etc/headrace/ca, readOnly: true}") -}}
+{{- include "headrace.podList" (list . "volumeMounts" "mountPath" $own) }}
 {{- end }}
 
-{{/* Settings as environment variables: first what the chart decides, then the common ones, then the program's. Given (root, chart's, own). */}}
-{{- define "headrace.settings" -}}
-{{- $root := index . 0 -}}
-{{- $all := dict "BROKER_FILE" "/etc/headrace/broker/url" "OUTCOMES_FILE" "/etc/headrace/redis/url" "LOG_FORMAT" "json" -}}
-{{- $factor := $root.Values.rabbitmq.replicationFactor -}}
-{{- $_ := set $all "REPLICATION_FACTOR" (kindIs "invalid" $factor | ternary (eq $root.Values.rabbitmq.mode "dev" | ternary 1 3) $factor) -}}
-{{- $all = mergeOverwrite $all (index . 1) $root.Values.settings (index . 2 | default dict) -}}
-{{- range $name, $value := $all }}
-- name: HEADRACE_{{ $name }}
-  value: {{ (kindIs "float64" $value | ternary (toJson $value) (toString $value)) | quote }}
-{{- end }}
+{{- define "headrace.podVolumes" -}}
+{{- $own := list (include (printf "headrace.%s.volumes" (index .who 1)) .) (.of.image | empty | ternary (include "headrace.bundle" .root) "") -}}
+{{- include "headrace.podList" (list . "volumes" "name" $own) }}
 {{- end }}
 
-{{- define "headrace.credentialMounts" -}}
-- {name: broker, mountPath: /etc/headrace/broker, readOnly: true}
-- {name: redis, mountPath: /etc/headrace/redis, readOnly: true}
-- {name: tmp, mountPath: /tmp}
+{{/* Refuses what the chart has itself under the same name. Given (pod, option, what names its items, the chart's own as texts). */}}
+{{- define "headrace.podList" -}}
+{{- $pod := index . 0 -}}
+{{- $option := index . 1 -}}
+{{- $key := index . 2 -}}
+{{- $given := get (include "headrace.podOptions" $pod | fromJson) $option -}}
+{{- $own := list }}{{ range index . 3 }}{{ with . | default "" | trim }}{{ $own = append $own . }}{{ end }}{{ end }}
+{{- $taken := list }}{{ range join "\n" $own | fromYamlArray }}{{ $taken = append $taken (get . $key) }}{{ end }}
+{{- range $given }}
+{{- if has (get . $key) $taken }}
+{{- fail (printf "\n\n- %s.%s: the chart has %s in this pod itself: leave it out, here and in `%s` of all pods, or give it another name.\n" $pod.place $option (get . $key) $option) }}
 {{- end }}
-
-{{/* Mounted as folders, not as variables: the kubelet renews a folder, and the programs read it for each connection. */}}
-{{- define "headrace.credentials" -}}
-- name: broker
-  secret:
-    secretName: {{ include "headrace.secret.broker" . }}
-    defaultMode: 0440
-    items: [{key: {{ include "headrace.secret.broker.key" . }}, path: url}]
-- name: redis
-  secret:
-    secretName: {{ include "headrace.secret.redis" . }}
-    defaultMode: 0440
-    items: [{key: {{ include "headrace.secret.redis.key" . }}, path: url}]
-- name: tmp
-  emptyDir: {sizeLimit: 64Mi}
 {{- end }}
-
-{{/* Startup asks as often as the wait for the first job allows; a broker that is away fails readiness, and kills nobody. Given the port's name. */}}
-{{- define "headrace.probes" -}}
-startupProbe:
-  httpGet: {path: /livez, port: {{ . }}}
-  initialDelaySeconds: 1
-  periodSeconds: 1
-  failureThreshold: 60
-  timeoutSeconds: 2
-readinessProbe:
-  httpGet: {path: /readyz, port: {{ . }}}
-  periodSeconds: 2
-  failureThreshold: 2
-  timeoutSeconds: 2
-livenessProbe:
-  httpGet: {path: /livez, port: {{ . }}}
-  periodSeconds: 10
-  failureThreshold: 3
-  timeoutSeconds: 5
+{{- with $given }}{{ $own = append $own (toYaml .) }}{{ end }}
+{{- join "\n" $own }}
 {{- end }}

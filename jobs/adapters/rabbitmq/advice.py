@@ -18,13 +18,13 @@ _STREAMS_OFF = (
 )
 
 
-async def streams(url: str, timeout: float, token: str) -> list[str]:
+async def streams(url: str, timeout: float, token: str, ca_file: str = "") -> list[str]:
     """Look on a connection of its own, which the broker ends where the flag is off. Raises BrokerUnavailable.
 
     AMQP does not tell feature flags, so a stream is declared and deleted. From 3.12 on the flag cannot be off (RabbitMQ,
-    Feature Flags). token: for the stream's name.
+    Feature Flags). token: for the stream's name. ca_file: authorities to trust.
     """
-    connection = connection_to(url, "headrace-check", HEARTBEAT)
+    connection = connection_to(url, "headrace-check", HEARTBEAT, ca_file)
     with calls():
         async with asyncio.timeout(timeout):
             await connection.connect()

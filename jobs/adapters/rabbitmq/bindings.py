@@ -43,9 +43,9 @@ class Bindings:
 
     @classmethod
     @asynccontextmanager
-    async def at(cls, url: str, timeout: float, replication_factor: int) -> AsyncIterator[Bindings]:
-        """timeout: seconds to connect."""
-        connection = connection_to(url, "headrace-bindings", HEARTBEAT)
+    async def at(cls, url: str, timeout: float, replication_factor: int, ca_file: str = "") -> AsyncIterator[Bindings]:
+        """timeout: seconds to connect. ca_file: authorities to trust."""
+        connection = connection_to(url, "headrace-bindings", HEARTBEAT, ca_file)
         with calls():
             async with asyncio.timeout(timeout):
                 await connection.connect()

@@ -39,8 +39,9 @@ class RabbitMQ:
         self._own = supervisor is None
         self.clock = clock
         self.supervisor = supervisor or Supervisor()
-        self._publishing = Link(self._url, "headrace-publish", settings.connect_timeout, self.supervisor)
-        self.consuming = Link(self._url, "headrace-consume", settings.connect_timeout, self.supervisor)
+        timeout, ca_file = settings.connect_timeout, settings.ca_file
+        self._publishing = Link(self._url, "headrace-publish", timeout, self.supervisor, ca_file)
+        self.consuming = Link(self._url, "headrace-consume", timeout, self.supervisor, ca_file)
         self._outlet = Outlet(self._publishing, topology, settings, self.supervisor)
         self._depths = [PassiveChannel() for _ in range(_DEPTH_CHANNELS)]
         self._publishing.lost.append(self._lost)
@@ -82,7 +83,8 @@ class RabbitMQ:
         self._outlet.look()
 
     async def advice(self) -> list[str]:
-        found = await advice.streams(self._url(), self._settings.connect_timeout, self.supervisor.chance.token())
+        settings = self._settings
+        found = await advice.streams(self._url(), settings.connect_timeout, self.supervisor.chance.token(), settings.ca_file)
         return found + advice.limits(self._outlet.declaration.limits, self._settings.delivery_limit)
 
     def _lost(self) -> None:

@@ -12,6 +12,7 @@ from aiormq.exceptions import ConnectionNotAllowed, ProbableAuthenticationError
 
 from jobs.chance import Chance
 from jobs.errors import BrokerError, BrokerUnavailable
+from jobs.outgoing import untrusted
 from telemetry import logs
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
@@ -51,7 +52,7 @@ def why(error: BaseException | None) -> str:
         )
     if isinstance(error, TimeoutError):
         return "no answer in time"
-    return f"{type(error).__name__}: {said}" if said else f"{type(error).__name__}: the connection ended during a call"
+    return f"{type(error).__name__}: {said or 'the connection ended during a call'}{untrusted(error)}"
 
 
 class Pauses:

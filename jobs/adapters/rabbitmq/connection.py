@@ -6,7 +6,9 @@ Each is a hook into aiormq; docs/decisions/0002-hooks-into-aiormq.md.
 from __future__ import annotations
 
 import asyncio
+import ssl
 import struct
+from collections.abc import Mapping
 from typing import Any
 
 import aio_pika
@@ -21,6 +23,7 @@ from pamqp.heartbeat import Heartbeat
 
 from jobs.adapters.rabbitmq import decode
 from jobs.errors import BrokerUnavailable
+from jobs.outgoing import CA_FILE, private, trusting
 
 _FRAME = struct.Struct(">BHI")  # type, channel, size
 _METHOD, _HEADER, _BODY, _HEARTBEAT = 1, 2, 3, 8
@@ -157,9 +160,30 @@ class Connection(aio_pika.Connection):
         return connection
 
 
-def connection_to(url: str, name: str, heartbeat: int) -> Connection:
-    """Not connected yet. heartbeat: seconds. Raises BrokerUnavailable, without the URL."""
+def connection_to(url: str, name: str, heartbeat: int, ca_file: str = "") -> Connection:
+    """Not connected yet. heartbeat: seconds. ca_file: authorities to trust beside the system's, where the URL names none itself.
+    Raises BrokerUnavailable, without the URL."""
     try:
-        return Connection(make_url(url, heartbeat=heartbeat, name=name))
+        made = make_url(url, heartbeat=heartbeat, name=name)
+        context = _trust(made.query, ca_file) if ca_file and made.scheme == "amqps" else None
+        return Connection(made, ssl_context=context)
     except (ValueError, KeyError):
         raise BrokerUnavailable(NO_URL) from None
+
+
+# With one of these, the URL itself says whom to trust; aiormq makes its own context of it.
+_OWN_TRUST = {"cafile", "capath", "cadata"}
+
+
+def _trust(query: Mapping[str, str], ca_file: str) -> ssl.SSLContext | None:
+    """None: aiormq makes one of what the URL says. Raises BrokerUnavailable."""
+    if query.keys() & _OWN_TRUST or query.get("no_verify_ssl", "0") == "1":
+        return None
+    try:
+        if "certfile" not in query:
+            return trusting(ca_file)
+        context = private(ca_file)
+        context.load_cert_chain(query["certfile"], query.get("keyfile"))
+    except (ValueError, OSError) as error:
+        raise BrokerUnavailable(f"certificates for HEADRACE_BROKER, of {CA_FILE} or of the URL's certfile: {error}") from None
+    return context

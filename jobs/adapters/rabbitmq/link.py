@@ -33,14 +33,15 @@ class Link:
     """Keeps one connection.
 
     url: asked for anew by each attempt, so that a password that was changed is used by the next one. timeout: seconds for an
-    attempt. down: why it cannot be used, or None.
+    attempt. ca_file: authorities to trust. down: why it cannot be used, or None.
     """
 
-    def __init__(self, url: Callable[[], str], name: str, timeout: float, supervisor: Supervisor) -> None:
+    def __init__(self, url: Callable[[], str], name: str, timeout: float, supervisor: Supervisor, ca_file: str = "") -> None:
         self._url = url
         self._name = name
         self._timeout = timeout
         self._supervisor = supervisor
+        self._ca_file = ca_file
         self._loop: Supervised | None = None
         self._probe_channel: aio_pika.abc.AbstractChannel | None = None
         self._wake = asyncio.Event()
@@ -86,7 +87,7 @@ class Link:
             await pauses.sleep()
 
     async def _connect(self) -> Connection:
-        connection = connection_to(self._url(), self._name, HEARTBEAT)
+        connection = connection_to(self._url(), self._name, HEARTBEAT, self._ca_file)
         with calls():
             async with asyncio.timeout(self._timeout):
                 await connection.connect()

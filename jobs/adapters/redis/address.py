@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from redis.asyncio.connection import parse_url
+from redis.asyncio.connection import SSLConnection, parse_url
 
 from jobs.errors import SettingsError
 
@@ -32,6 +32,11 @@ class Address:
     hosts: tuple[tuple[str, int], ...] = ()
     service: str = ""
     sentinel_login: bool = False
+
+    @property
+    def tls(self) -> bool:
+        """Whether servers are reached over it."""
+        return bool(self.options.get("ssl")) or self.options.get("connection_class") is SSLConnection
 
 
 def parse(url: str) -> tuple[Address, Login]:

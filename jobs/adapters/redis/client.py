@@ -14,7 +14,7 @@ from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
 from redis.exceptions import RedisError
 
-from jobs.adapters.redis.address import Login, parse
+from jobs.adapters.redis.address import Address, Login, parse
 from jobs.errors import SettingsError
 from jobs.secret_url import Url, anew
 from jobs.settings import Settings
@@ -40,7 +40,8 @@ def client(url: Url, settings: Settings, connections: int) -> tuple[Client, tupl
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,
     }
-    servers: dict[str, Any] = common | {"credential_provider": credentials, "max_connections": connections} | dict(address.options)
+    options = dict(address.options) | _trust(address, settings.ca_file)
+    servers: dict[str, Any] = common | {"credential_provider": credentials, "max_connections": connections} | options
     match address.kind:
         case "cluster":
             nodes = [ClusterNode(host, port) for host, port in address.hosts]
@@ -50,7 +51,7 @@ def client(url: Url, settings: Settings, connections: int) -> tuple[Client, tupl
             cluster.commands_parser = _Commands(nodes_of)
             return cluster, address.hosts, [cluster.aclose, nodes_of.aclose, lambda: nodes_of.aclose("startup_nodes")]
         case "sentinel":
-            asked = common | {name: on for name, on in address.options.items() if name == "ssl"}
+            asked = common | {name: value for name, value in options.items() if name in ("ssl", _TRUSTED)}
             asked |= {"credential_provider": credentials} if address.sentinel_login else {}
             sentinel = Sentinel(list(address.hosts), sentinel_kwargs=asked)  # type: ignore[no-untyped-call]  # redis-py's own
             primary: aioredis.Redis = sentinel.master_for(address.service, **servers)
@@ -58,6 +59,15 @@ def client(url: Url, settings: Settings, connections: int) -> tuple[Client, tupl
     pool = aioredis.ConnectionPool(**servers)
     single = aioredis.Redis.from_pool(pool)
     return single, (), [single.aclose]
+
+
+_TRUSTED = "ssl_ca_certs"  # redis-py trusts them beside the system's
+
+
+def _trust(address: Address, ca_file: str) -> dict[str, Any]:
+    """Nothing where the URL itself names authorities."""
+    named = any(name.startswith("ssl_ca_") for name in address.options)
+    return {_TRUSTED: ca_file} if ca_file and address.tls and not named else {}
 
 
 class _Commands(AsyncCommandsParser):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 
+from redis.asyncio.sentinel import MasterNotFoundError
 from redis.exceptions import AuthenticationError, ClusterError, RedisClusterException, RedisError
 
 from jobs.errors import BadRecord, StoreUnavailable
+from jobs.outgoing import CA_FILE, untrusted
 
 # RuntimeError: what uvloop's transports raise when they are written to after a reset ("unable to perform operation on <TCPTransport
 # closed=True ...>"); redis-py lets it through.
@@ -33,6 +35,10 @@ _REMEDIES = {
     "NOSCRIPT": "it forgets scripts at once. Is a proxy between? HEADRACE_OUTCOMES must lead to the server itself",
     "DENIED": "its protected mode refuses other machines. Give it a password",
 }
+_NO_PRIMARY = (
+    "Are the hosts and the service of HEADRACE_OUTCOMES right, do enough Sentinels agree on a primary, and, over TLS, has an "
+    f"authority in {CA_FILE} signed their certificates?"
+)
 _CODE = re.compile(r"(?<![A-Za-z])(" + "|".join(_REMEDIES) + r")(?![A-Za-z])")
 _ITEM = re.compile(r"(?<![A-Za-z])(WRONGTYPE|BADRECORD)(?![A-Za-z])")
 
@@ -46,9 +52,11 @@ def fault(error: BaseException) -> StoreUnavailable | BadRecord:
         return BadRecord(f"Redis: {text}")
     if isinstance(error, AuthenticationError):
         return StoreUnavailable(f"Redis refuses the user or the password of HEADRACE_OUTCOMES (or of its file): {text}")
+    if isinstance(error, MasterNotFoundError):  # of what each Sentinel answered it keeps the name of an error alone
+        return StoreUnavailable(f"Redis: {text.partition(' : ')[0]}. {_NO_PRIMARY}")
     code = _code(error, text)
     remedy = f" ({_REMEDIES[code]})" if code else ""
-    return StoreUnavailable(f"Redis: {type(error).__name__}: {text}{remedy}")
+    return StoreUnavailable(f"Redis: {type(error).__name__}: {text}{remedy or untrusted(error)}")
 
 
 def demoted(error: BaseException) -> bool:

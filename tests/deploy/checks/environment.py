@@ -136,9 +136,16 @@ def files_are_read(release: Release) -> Iterator[str]:
             continue  # the program would not start either
         with read(release, workload, container) as settings:
             for name, text in held.items():
-                field = name.removeprefix(PREFIX).removesuffix("_FILE").lower()
-                if {getattr(one, field).get_secret_value() for one in settings if hasattr(one, field)} != {text}:
+                if _read(settings, name) != {text}:
                     yield f"{workload}, container {container['name']}: does not read {name}"
+
+
+def _read(settings: tuple[BaseSettings, ...], name: str) -> set[str]:
+    """What stands in the file that a setting names, as the program has it: a URL in the place of another setting, or a path."""
+    field = name.removeprefix(PREFIX).lower()
+    plain = field.removesuffix("_file")
+    urls = {getattr(one, plain).get_secret_value() for one in settings if hasattr(one, plain)}
+    return urls or {Path(getattr(one, field)).read_text(encoding="utf-8") for one in settings if hasattr(one, field)}
 
 
 def keys_are_taken(release: Release) -> Iterator[str]:

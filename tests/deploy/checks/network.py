@@ -82,8 +82,9 @@ def what_is_outside_is_reached(release: Release) -> Iterator[str]:
                 yield f"{workload} may not reach {host} at {port}, and is told to"
         dns = Peer({"k8s-app": "kube-dns"}, namespace="kube-system")
         for protocol in ("UDP", "TCP") if _addresses(release, workload) else ():
-            if not allowed(release, me, dns, 53, protocol):
-                yield f"{workload} may not ask DNS by {protocol}"
+            for port in release.values["networkPolicy"]["dnsPorts"]:
+                if not allowed(release, me, dns, port, protocol):
+                    yield f"{workload} may not ask DNS by {protocol} at {port}"
     for who, _ in controllers(release):
         yield from (
             f"{who} may not reach the API server at {port}"

@@ -26,10 +26,9 @@ podDisruptionBudget: {enabled: false}
 entry of consumers). */}}
 {{- define "headrace.job.template" -}}
 {{- $root := index . 0 -}}
-{{- $entry := mergeOverwrite (include "headrace.consumer" . | fromYaml) (dict "mode" "deployment") -}}
-{{- $values := mergeOverwrite (deepCopy (omit $root.Values "consumers")) (dict "consumers" (dict (index . 1) $entry)) -}}
-{{- $as := dict "Values" $values "Chart" $root.Chart "Release" $root.Release "Capabilities" $root.Capabilities "Template" $root.Template "Files" $root.Files -}}
-{{- $pod := (include (print $root.Template.BasePath "/consumer/deployment.yaml") $as | fromYaml).spec.template -}}
+{{- $of := include "headrace.consumer" . | fromYaml -}}
+{{- $as := dict "root" $root "who" (list $root "consumer" (index . 1)) "of" $of "place" (printf "consumers.%s" (index . 1)) "grace" (add $of.drainSeconds 15) -}}
+{{- $pod := include "headrace.podTemplate" $as | fromYaml -}}
 {{- $_ := set $pod.spec "restartPolicy" "Never" -}}
 {{- range $pod.spec.containers }}{{ if eq .name "consumer" }}{{ $_ := set . "command" (append .command "--once") }}{{ end }}{{ end -}}
 {{- /* What makes room on nodes leaves them alone: the Cluster Autoscaler, and Karpenter. */ -}}
