@@ -10,19 +10,25 @@ Given (root, the Deployment's name, whether an autoscaler sets it, the autoscale
 only the least). */}}
 {{- define "headrace.replicas" -}}
 {{- $root := index . 0 -}}
+{{- $scaled := index . 2 -}}
+{{- if not (or $scaled (index . 5)) }}{{ dict "replicas" (index . 4) | toYaml -}}
+{{- else -}}
 {{- $live := lookup "apps/v1" "Deployment" $root.Release.Namespace (index . 1) | default dict -}}
-{{- $now := int (dig "spec" "replicas" 1 $live) -}}
-{{- $kept := false -}}
-{{- if and $live (index . 2) -}}
-{{- $marked := hasKey (dig "metadata" "annotations" dict $live) "headrace/replicas" -}}
-{{- $of := index . 3 -}}
-{{- $there := lookup (index $of 0) (index $of 1) $root.Release.Namespace (index $of 2) -}}
-{{- $kept = and (not (include "headrace.ownedReplicas" $live)) (or $marked (not $there)) -}}
+{{- $now := $live | empty | ternary 0 (int (dig "spec" "replicas" 1 $live)) -}}
+{{- if not $scaled }}{{ dict "replicas" (max (index . 4) $now) "kept" true | toYaml -}}
+{{- else if include "headrace.takenAway" (list $root $live (index . 3)) }}{{ dict "replicas" $now "kept" true | toYaml -}}
+{{- else }}{{ dict | toYaml }}{{ end -}}
 {{- end -}}
-{{- if $kept }}{{ dict "replicas" $now "kept" true | toYaml }}
-{{- else if index . 2 }}{{ dict | toYaml }}
-{{- else if index . 5 }}{{ dict "replicas" (max (index . 4) ($live | empty | ternary 0 $now)) "kept" true | toYaml }}
-{{- else }}{{ dict "replicas" (index . 4) | toYaml }}{{ end -}}
+{{- end }}
+
+{{/* Whether the number would fall if the manifest named none. Given (root, the Deployment as it is or nothing, the autoscaler). */}}
+{{- define "headrace.takenAway" -}}
+{{- $live := index . 1 -}}
+{{- $of := index . 2 -}}
+{{- if $live }}{{ if not (include "headrace.ownedReplicas" $live) -}}
+{{- $marked := hasKey (dig "metadata" "annotations" dict $live) "headrace/replicas" -}}
+{{- if or $marked (not (lookup (index $of 0) (index $of 1) (index . 0).Release.Namespace (index $of 2))) }}true{{ end -}}
+{{- end }}{{ end -}}
 {{- end }}
 
 {{/* Whether the Deployment is applied by the server, and its replicas are owned by who sets them otherwise, as an autoscaler does. */}}
