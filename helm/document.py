@@ -136,7 +136,7 @@ def _clearable(schema: Json) -> Json:
         return {**schema, "allOf": [{"$ref": "#/definitions/clearableResources"}]}
     if "allOf" in schema:  # the policy
         return {key: value for key, value in schema.items() if key != "allOf"} | {"anyOf": [*schema["allOf"], {"type": "null"}]}
-    if schema["type"] not in ("array", "object") or "properties" in schema:
+    if schema.get("type") not in ("array", "object") or "properties" in schema:
         return schema
     made = {**schema, "type": [schema["type"], "null"]}
     if isinstance(made.get("additionalProperties"), dict):
