@@ -19,12 +19,13 @@ from autoscaler.leadership import Always
 from autoscaler.model import Policy
 from autoscaler.ports import Actuator, AlertSink, Leadership, Replica, Signal
 from autoscaler.recorder import Recorder
-from autoscaler.settings import ControllerSettings, WorkloadSettings, policy_of
+from autoscaler.settings import ControllerSettings, policy_of
 from autoscaler.signals.consumers import ConsumersSignal
 from autoscaler.signals.depth import DepthSignal
 from autoscaler.signals.prometheus import PrometheusSignal
 from autoscaler.signals.rabbitmq import ManagementSignal
 from autoscaler.watchers import Watchers
+from autoscaler.workloads import workloads_of
 from jobs.adapters import choose
 from jobs.catalogue import Catalogue
 from jobs.clock import SystemClock
@@ -38,28 +39,6 @@ _log = logs.get("autoscaler")
 
 # A consumer's own drain, and what it needs to end.
 _DRAIN_SECONDS = 30.0
-
-
-def workloads_of(settings: ControllerSettings, catalogue: Catalogue) -> dict[str, WorkloadSettings]:
-    """By name. Raises SettingsError for a queue that no contract has, or one in two workloads."""
-    known = catalogue.topology().queues
-    workloads = settings.workloads or (WorkloadSettings(name="consumer", queues=known),)
-    taken: dict[str, str] = {}
-    names = [workload.name for workload in workloads]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise SettingsError(f"HEADRACE_WORKLOADS: {min(twice)!r} is there more than once; put its queues together")
-    for workload in workloads:
-        for queue in workload.queues:
-            if queue not in known:
-                raise SettingsError(
-                    f"HEADRACE_WORKLOADS: {workload.name} names queue {queue!r}; the contracts have: {', '.join(known)}"
-                )
-            if queue in taken:
-                raise SettingsError(
-                    f"HEADRACE_WORKLOADS: queue {queue!r} is in {taken[queue]} and in {workload.name}; name it once"
-                )
-            taken[queue] = workload.name
-    return {workload.name: workload for workload in workloads}
 
 
 def _check_interval(interval: float, policies: Mapping[str, Policy]) -> None:
@@ -100,7 +79,8 @@ class ControllerApp:
         self._settings = settings
         self._clock = SystemClock()
         self._outgoing = _outgoing(settings)
-        self._workloads = workloads_of(settings, catalogue)
+        self._named = workloads_of(settings, catalogue)
+        self._workloads = self._named.known
         self._policies = {name: policy_of(of.policy) for name, of in self._workloads.items()}
         _check_interval(settings.interval, self._policies)
         self._queues = {name: of.queues for name, of in self._workloads.items()}
@@ -155,6 +135,7 @@ class ControllerApp:
         for opened in (recorder, watchers, outside.leadership, controller):
             await opened.open()
         watch = owner.start("event loop", eventloop.watch)
+        self._named.warn(", ".join(self._catalogue.topology().queues))
         _log.info("controlling", workloads={name: list(of) for name, of in self._queues.items()}, dry_run=settings.dry_run)
         await self._stop.wait()
         await controller.close()
@@ -211,10 +192,9 @@ class ControllerApp:
         settings, clock = self._settings, self._clock
         broker = choose.broker(settings, self._catalogue.topology(), clock, self._supervisor)
         signals: list[Signal] = [DepthSignal(broker, clock, settings.signal_timeout), consumers]
-        if settings.management_url.get_secret_value():
+        if settings.management():
             vhost = unquote(urlsplit(settings.broker.get_secret_value()).path[1:]) or "/"
-            management = settings.management_url.get_secret_value
-            signals.append(ManagementSignal(management, vhost, clock, settings.signal_timeout, self._outgoing))
+            signals.append(ManagementSignal(settings.management, vhost, clock, settings.signal_timeout, self._outgoing))
         if settings.prometheus_url.get_secret_value():
             url, selector = settings.prometheus_url.get_secret_value, settings.prometheus_selector
             signals.append(PrometheusSignal(url, clock, settings.signal_timeout, selector, self._outgoing))

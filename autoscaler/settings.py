@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import fields
 from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
@@ -130,7 +131,8 @@ class ControllerSettings(Settings):
     signal_timeout: float = Field(1.5, gt=0, le=60, description="How long one source of figures may take.")
     management_url: HttpUrl = Field(
         SecretStr(""),
-        description="RabbitMQ's management API, `http://user:password@host:15672`; empty: depths are asked over AMQP alone.",
+        description="RabbitMQ's management API, `http://user:password@host:15672`; without user and password with those of "
+        "`HEADRACE_BROKER`. Empty: depths are asked over AMQP alone.",
     )
     management_url_file: str = file_of("HEADRACE_MANAGEMENT_URL")
     prometheus_url: HttpUrl = Field(
@@ -151,6 +153,13 @@ class ControllerSettings(Settings):
     registry: str = Field(".headrace/consumers", description="The folder in which local consumer processes are noted.")
     controller_host: str = Field("127.0.0.1", description="The address of the controller's probes and metrics.")
     controller_port: int = Field(8082, ge=0, le=65_535, description="Their port; 0 is any free one, which is logged.")
+
+    def management(self) -> str:
+        """The management API's URL, read anew from its file, or "". Where it names no user, with the broker's, as it is now."""
+        parts = urlsplit(self.management_url.get_secret_value())
+        login = urlsplit(self.broker.get_secret_value()).netloc.rpartition("@")[0]
+        bare = parts.netloc and "@" not in parts.netloc
+        return (parts._replace(netloc=f"{login}@{parts.netloc}") if bare and login else parts).geturl()
 
     @field_validator("prometheus_selector")
     @classmethod

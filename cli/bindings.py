@@ -74,7 +74,7 @@ async def told(settings: ControllerSettings) -> list[str]:
 async def look(settings: ControllerSettings, broker: Bindings) -> Known:
     """By the management API where its URL is given, else by what was recorded."""
     wanted = of(Catalogue.of(contracts).topology())
-    if settings.management_url.get_secret_value():
+    if settings.management():
         return Known(wanted, await _managed(settings))
     return Known(wanted, await broker.recorded())
 
@@ -83,8 +83,8 @@ async def _managed(settings: ControllerSettings) -> set[Binding]:
     """Only those of queues that we have declared: an operator's own, of an audit queue for instance, are none of ours."""
     outgoing = Outgoing.of(settings.ca_file)
     async with session(outgoing, settings.connect_timeout) as client:
-        url, vhost = settings.management_url.get_secret_value, _vhost(settings)
-        found = await rows(client, url(), ("bindings", vhost), outgoing=outgoing)
+        url, vhost = settings.management(), _vhost(settings)
+        found = await rows(client, url, ("bindings", vhost), outgoing=outgoing)
     # Version 0.1.0 bound its queues to the one for what is due, and this one to the other.
     due = [row for row in found if row.get("source") in (DELAY_ARRIVAL, DELAY_DUE)]
     queues = {row.get("destination") for row in due if row.get("routing_key") == f"#.{row.get('destination')}"}

@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 from rich.console import Console
 
 from autoscaler.settings import ControllerSettings
+from autoscaler.workloads import workloads_of
 from cli import names
 from cli.bindings import told
 from cli.loaded import loaded
@@ -42,7 +43,17 @@ async def check() -> int:
     found = [f"queue {queue}: no handler for {name}; add one in consumer/handlers/" for queue, name in registry.missing(queues)]
     found += await _broker(settings, registry, console)
     found += await _store(settings, console)
-    return _report(console, found, _long_runs(settings, registry))
+    return _report(console, found, [*_unknown_queues(registry), *_long_runs(settings, registry)])
+
+
+def _unknown_queues(registry: Registry) -> list[str]:
+    """What `loaded` has read: it can be."""
+    catalogue = registry.catalogue
+    return [
+        f"HEADRACE_WORKLOADS: {workload} names queue {queue!r}, which no contract has: the controller leaves it alone, and "
+        f"a consumer of it does not start. The contracts have: {', '.join(catalogue.topology().queues)}"
+        for workload, queue in workloads_of(load(ControllerSettings), catalogue).unknown
+    ]
 
 
 def _long_runs(settings: ConsumerSettings, registry: Registry) -> list[str]:

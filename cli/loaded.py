@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import consumer.handlers
 import contracts
-from autoscaler.app import workloads_of
 from autoscaler.settings import ControllerSettings
+from autoscaler.workloads import workloads_of
 from cli import names
 from consumer.app import check_limits
 from consumer.registry import Registry

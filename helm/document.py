@@ -50,9 +50,12 @@ def read(text: str) -> Sequence[Value]:
 def schema(values: Iterable[Value]) -> Json:
     """The JSON schema of all values, draft 7."""
     values = list(values)
-    whole = _section(values, [value.key for value in values if _EACH in value.marks])
-    defaults = whole["properties"]["consumerDefaults"]
-    consumer = _closed({"queues": _QUEUES, **defaults["properties"]}, required=["queues"])
+    options = [value.key for value in values if _EACH in value.marks]
+    whole = _section(values, options)
+    defaults = whole["properties"]["consumerDefaults"]["properties"]
+    written = {key: whole["properties"][key] | {"description": defaults[key]["description"]} for key in options}
+    clearable = {key: _clearable(of) for key, of in (defaults | written).items()}
+    consumer = _closed({"queues": _QUEUES, **clearable}, required=["queues"])
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Values of Headrace",
@@ -60,6 +63,7 @@ def schema(values: Iterable[Value]) -> Json:
         "definitions": {
             "name": _NAME,
             "resources": _RESOURCES,
+            "clearableResources": _clearable_resources(),
             "policy": _policy(),
             "gatewaySetting": _names(GatewaySettings),
             "controllerSetting": _names(ControllerSettings),
@@ -151,6 +155,30 @@ def _policy() -> Json:
     return _closed({field.name: kinds.get(str(field.type), _FLOORS) for field in dataclasses.fields(Policy)})
 
 
+def _clearable(schema: Json) -> Json:
+    """Of an entry of `consumers`: a mapping whose keys are the user's, or a list, may be null, and so may a mapping's strings."""
+    if schema.get("allOf") == [{"$ref": "#/definitions/resources"}]:
+        return {**schema, "allOf": [{"$ref": "#/definitions/clearableResources"}]}
+    if "allOf" in schema:  # the policy
+        return {key: value for key, value in schema.items() if key != "allOf"} | {"anyOf": [*schema["allOf"], {"type": "null"}]}
+    if schema.get("type") not in ("array", "object") or "properties" in schema:
+        return schema
+    made = {**schema, "type": [schema["type"], "null"]}
+    if isinstance(made.get("additionalProperties"), dict):
+        made["additionalProperties"] = _nullable(made["additionalProperties"])
+    return made
+
+
+def _clearable_resources() -> Json:
+    parts = {key: _nullable({**of, "additionalProperties": _nullable(_QUANTITY)}) for key, of in _RESOURCES["properties"].items()}
+    return _nullable(_closed(parts))
+
+
+def _nullable(schema: Json) -> Json:
+    types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    return {**schema, "type": [*types, *([] if "null" in types else ["null"])]}
+
+
 def _names(settings: type[BaseSettings]) -> Json:
     """What they may be called."""
     return {"enum": sorted(name.upper() for name in settings.model_fields)}
@@ -171,7 +199,8 @@ _TYPES: Final = {
 }
 _STRING: Final[Json] = {"type": "string"}
 _NAME: Final = _closed({"name": _STRING}, required=["name"])
-_QUANTITIES: Final[Json] = {"type": "object", "additionalProperties": {"type": ["string", "number"]}}
+_QUANTITY: Final[Json] = {"type": ["string", "number"]}
+_QUANTITIES: Final[Json] = {"type": "object", "additionalProperties": _QUANTITY}
 _RESOURCES: Final = _closed({"requests": _QUANTITIES, "limits": _QUANTITIES})
 _FLOOR: Final = _closed(
     {"cron": _STRING, "replicas": {"type": "integer", "minimum": 0}, "zone": _STRING}, required=["cron", "replicas"]

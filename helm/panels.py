@@ -225,6 +225,12 @@ SCALING: Final = (
         "The controller's log says why.",
     ),
     Panel(
+        "Queues without a contract",
+        "short",
+        [(f"max by (workload, queue) (headrace_scaling_unknown_queue{_CONTROLLER})", "{{workload}}: {{queue}}")],
+        "Left alone by the controller: the image has no contract of them, and no consumer of them starts.",
+    ),
+    Panel(
         "A round",
         "s",
         [

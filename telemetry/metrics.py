@@ -73,4 +73,7 @@ SIGNAL_AGE = Gauge("headrace_scaling_signal_age_seconds", "Since a signal last s
 SIGNAL_ERRORS = Counter("headrace_scaling_signal_errors_total", "Looks of a signal that saw nothing.", ["signal"])
 SCALE_ERRORS = Counter("headrace_scaling_errors_total", "Decisions that could not be carried out.", ["workload"])
 ALERTS = Gauge("headrace_scaling_alert", "1 while an alert stands.", ["queue", "kind"])
+UNKNOWN_QUEUE = Gauge(
+    "headrace_scaling_unknown_queue", "1 for a queue that HEADRACE_WORKLOADS names and no contract has.", ["workload", "queue"]
+)
 LEADING = Gauge("headrace_scaling_leading", "1 while this controller is the one that acts.")

@@ -112,7 +112,7 @@ async def _bounded(content: aiohttp.StreamReader) -> bytes:
 
 _REMEDY = {
     401: "wrong user or password in HEADRACE_MANAGEMENT_URL",
-    403: "the user needs the tag `monitoring`",
+    403: "the user needs the tag `management` or `monitoring`",
     404: "is the virtual host right, and the management plugin on?",
 }
 

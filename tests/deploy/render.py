@@ -43,7 +43,8 @@ def render(*values: Values, **options: Any) -> tuple[Object, ...]:
     """The objects, hooks among them. values: files, and mappings, which go over the files.
 
     Options: name and namespace of the release, kube_version, api_versions (all optional ones, unless said), chart, program
-    (another Helm).
+    (another Helm), passwords (False: without offlinePasswords, as whoever applies a render does), below (the name under which a
+    parent chart has this one as a dependency).
     The objects are shared with whoever renders the same: they are not to be changed. Raises ValueError with Helm's refusal.
     """
     return _parsed(manifest(*values, **options))
@@ -66,7 +67,8 @@ def refused(*values: Values, **options: Any) -> str:
 def notes(*values: Values, name: str = "headrace") -> str:
     """What Helm 4 tells whoever installs the chart. (Helm 3 asks a cluster before it does.)"""
     files, given = _arguments(_keys(values))
-    done = helm.run(helm.helm(), "install", name, str(CHART), "--dry-run=client", *files, given=given)
+    command = ["install", name, str(CHART), "--dry-run=client", "--set=offlinePasswords=true", *files]
+    done = helm.run(helm.helm(), *command, given=given)
     assert done.returncode == 0, done.stderr
     return done.stdout.partition("\nNOTES:\n")[2]
 
@@ -83,9 +85,12 @@ def _run(
     api_versions: tuple[str, ...],
     chart: Path,
     program: Path | None,
+    passwords: bool,
+    below: str,
 ) -> str:
     files, given = _arguments(values)
     command = ["template", name, str(chart), f"--namespace={namespace}", f"--kube-version={kube_version}.0", *files]
+    command += [f"--set={f'{below}.' if below else ''}offlinePasswords=true"] * passwords
     command += [f"--api-versions={one}" for one in api_versions]
     done = helm.run(program or helm.helm(), *command, given=given)
     return done.stdout if done.returncode == 0 else _REFUSED + done.stderr
@@ -93,7 +98,7 @@ def _run(
 
 def _frozen(options: dict[str, Any]) -> dict[str, Any]:
     default = {"name": "headrace", "namespace": "jobs", "kube_version": NEWEST, "api_versions": OPTIONAL}
-    return {**default, "chart": CHART, "program": None, **options}
+    return {**default, "chart": CHART, "program": None, "passwords": True, "below": "", **options}
 
 
 def _keys(values: Sequence[Values]) -> tuple[str, ...]:

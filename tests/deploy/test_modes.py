@@ -17,6 +17,7 @@ pytestmark = pytest.mark.needs("helm")
 BROKERS: dict[str, Any] = {
     "external": {"mode": "external", "external": {"existingSecret": "broker"}},
     "operator": {"mode": "operator"},
+    "operator, own": {"mode": "operator", "operator": {"existingSecret": "broker"}},
     "dev": {"mode": "dev"},
     "own": {"mode": "dev", "dev": {"existingSecret": "broker"}},
 }
@@ -29,6 +30,14 @@ MAILS: dict[str, Any] = {"external": {"mode": "external", "host": "smtp.example"
 MORE: dict[str, Any] = {
     "plain": {},
     "bare": {"controller": {"enabled": False}, "networkPolicy": {"enabled": False}, "monitoring": {"podMonitors": False}},
+    "dry": {
+        "controller": {"dryRun": True},
+        "consumers": {
+            "settlement": {"enabled": False},
+            "other": {"queues": ["settlement"], "resources": {"limits": {"memory": "1Gi"}}},
+        },
+        "commonLabels": {"team": "jobs"},
+    },
     "narrow": {
         "networkPolicy": {
             "gatewayFrom": [{"podSelector": {"matchLabels": {"app": "web"}}}],

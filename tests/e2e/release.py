@@ -79,9 +79,9 @@ class Release:
             "install", self.name, str(CHART), "--wait", "--timeout", timeout, values=[merged(base, self.images, *values)]
         )
 
-    def upgrade(self, *values: Json) -> str:
+    def upgrade(self, *values: Json, options: Sequence[str] = ()) -> str:
         whole = merged(VALUES, self.images, *values)
-        return self.helm("upgrade", self.name, str(CHART), "--wait", "--timeout", "180s", values=[whole])
+        return self.helm("upgrade", self.name, str(CHART), "--wait", "--timeout", "180s", *options, values=[whole])
 
     # --- kubectl
 

@@ -146,6 +146,18 @@ async def test_check_says_what_to_mend(tmp_path: Path) -> None:
     assert (code, "queue 'typo'" in out) == (1, True)
 
 
+async def test_a_queue_without_a_contract_is_a_warning_of_check_and_the_end_of_its_consumer(tmp_path: Path) -> None:
+    """The controller goes on with the rest; a consumer that was asked for it has nothing to do, and says so."""
+    url = f"sqlite:///{tmp_path}/headrace.db"
+    workloads = '[{"name": "gone", "queues": ["old"]}, {"name": "mail", "queues": ["email"]}]'
+    code, out, _ = await run("check", HEADRACE_BROKER=url, HEADRACE_OUTCOMES=url, HEADRACE_WORKLOADS=workloads)
+    assert (code, "! HEADRACE_WORKLOADS: gone names queue 'old'" in out, "'email'" in out) == (0, True, False)
+    pipe = asyncio.subprocess.PIPE
+    consumer = await asyncio.create_subprocess_exec(sys.executable, "-m", "consumer", "--queues", "email,old", stderr=pipe)
+    _, err = await asyncio.wait_for(consumer.communicate(), 30)
+    assert (consumer.returncode, "names 'old'; the contracts have: " in err.decode()) == (2, True)
+
+
 async def test_check_warns_of_runs_that_a_rollout_would_break_off(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/headrace.db"
     code, out, _ = await run("check", HEADRACE_BROKER=url, HEADRACE_OUTCOMES=url, HEADRACE_DRAIN_SECONDS="19")

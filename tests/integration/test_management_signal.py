@@ -11,8 +11,10 @@ from urllib.parse import urlsplit
 import orjson
 import pytest
 from aiohttp import web
+from pydantic import SecretStr
 
 from autoscaler.ports import Sighting
+from autoscaler.settings import ControllerSettings
 from autoscaler.signals.rabbitmq import MOST_BYTES, STATISTICS_AGE, ManagementSignal
 from jobs.adapters.rabbitmq import RabbitMQ
 from jobs.clock import ManualClock, SystemClock
@@ -94,6 +96,27 @@ async def test_real_refusals(managed_rabbitmq: RabbitMQServer) -> None:
     async with signal_of(lambda: managed_rabbitmq.management_url, "no such/vhost") as signal:
         with pytest.raises(SignalError, match=r"404.*virtual host"):
             await signal.look(["one"])
+
+
+async def test_a_user_with_the_tag_management_sees_the_queues_of_its_own_virtual_host(managed_rabbitmq: RabbitMQServer) -> None:
+    """As the chart's user of rabbitmq.mode operator, whose credentials are the broker's."""
+    url = managed_rabbitmq.vhost()
+    vhost = urlsplit(url).path[1:]
+    broker = RabbitMQ(url, TOPOLOGY, Settings(connect_timeout=20), SystemClock())
+    await broker.open()
+    for command in (
+        ("add_user", "headrace", "p@ss"),
+        ("set_user_tags", "headrace", "management"),
+        ("set_permissions", "-p", vhost, "headrace", ".*", ".*", ".*"),
+    ):
+        await asyncio.to_thread(managed_rabbitmq.ctl, *command)
+    address = managed_rabbitmq.management_url.partition("@")[2]
+    own = f"amqp://headrace:p%40ss@{urlsplit(url).netloc.rpartition('@')[2]}/{vhost}"
+    settings = ControllerSettings(broker=SecretStr(own), management_url=SecretStr(f"http://{address}"))
+    async with signal_of(settings.management, vhost) as signal:
+        await publish(broker, *(message(f"job{n}") for n in range(3)))
+        await until(signal, "one", published=3)
+    await broker.close()
 
 
 def status(code: int) -> Answer:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
+from structlog.testing import capture_logs
 
-from autoscaler.app import ControllerApp, workloads_of
+from autoscaler.app import ControllerApp
 from autoscaler.model import Policy
 from autoscaler.schedule import Floor
 from autoscaler.settings import ControllerSettings, WorkloadSettings, policy_of
+from autoscaler.workloads import workloads_of
 from jobs.catalogue import Catalogue
 from jobs.errors import SettingsError
 from jobs.model import Contract
+from tests.unit.controlled import sample
 
 
 class Empty(BaseModel):
@@ -69,7 +73,7 @@ def test_a_policy_that_cannot_be_names_its_field(given: dict[str, Any], said: st
 @pytest.mark.parametrize(
     ("workloads", "said"),
     [
-        ([("consumer", ["one", "nothing"])], "consumer names queue 'nothing'; the contracts have: one, two"),
+        ([("consumer", ["nothing", "never"])], "consumer names queue 'nothing'; the contracts have: one, two"),
         ([("first", ["one"]), ("second", ["two", "one"])], "queue 'one' is in first and in second"),
         ([("same", ["one"]), ("same", ["two"])], "'same' is there more than once"),
     ],
@@ -81,7 +85,55 @@ def test_workloads_that_cannot_be_name_themselves(workloads: list[tuple[str, lis
 
 
 def test_no_workloads_are_one_with_every_queue() -> None:
-    assert [(w.name, w.queues) for w in workloads_of(ControllerSettings(), CATALOGUE).values()] == [("consumer", ("one", "two"))]
+    workloads = workloads_of(ControllerSettings(), CATALOGUE)
+    assert [(w.name, w.queues) for w in workloads.known.values()] == [("consumer", ("one", "two"))]
+    assert workloads.unknown == ()
+
+
+def test_a_queue_that_no_contract_has_is_left_alone_with_a_warning_and_the_rest_is_scaled() -> None:
+    """As where an image has no longer, or not yet, what the chart's values name."""
+    given = (
+        WorkloadSettings(name="gone", queues=("old",)),
+        WorkloadSettings(name="mixed", queues=("older", "two"), policy={"max_replicas": 3}),
+        WorkloadSettings(name="first", queues=("one",)),
+    )
+    workloads = workloads_of(ControllerSettings(workloads=given), CATALOGUE)
+    assert {name: of.queues for name, of in workloads.known.items()} == {"mixed": ("two",), "first": ("one",)}
+    assert workloads.known["mixed"].policy == {"max_replicas": 3}
+    with capture_logs() as logs:
+        workloads.warn("one, two")
+    assert [(line["log_level"], line["workload"], line["queue"]) for line in logs] == [
+        ("warning", "gone", "old"),
+        ("warning", "mixed", "older"),
+    ]
+    assert sample("headrace_scaling_unknown_queue", workload="mixed", queue="older") == 1
+    ControllerApp(ControllerSettings(workloads=given), CATALOGUE)  # it starts
+
+
+@pytest.mark.parametrize(
+    ("broker", "url", "used"),
+    [
+        ("amqp://me:p%40ss@broker:5672/jobs", "http://broker:15672", "http://me:p%40ss@broker:15672"),
+        ("amqps://me:word@broker/jobs", "https://other:15671/rabbit", "https://me:word@other:15671/rabbit"),
+        ("amqp://me:word@broker", "http://watcher:own@broker:15672", "http://watcher:own@broker:15672"),
+        ("amqp://broker", "http://broker:15672", "http://broker:15672"),
+        ("amqp://me:word@broker", "", ""),
+        ("sqlite:///a.db", "http://broker:15672", "http://broker:15672"),
+    ],
+)
+def test_the_management_api_is_asked_as_the_brokers_user_unless_another_is_named(broker: str, url: str, used: str) -> None:
+    settings = ControllerSettings(broker=SecretStr(broker), management_url=SecretStr(url))
+    assert settings.management() == used
+
+
+def test_the_brokers_user_is_read_anew(tmp_path: Path) -> None:
+    """A password that rotates in the broker's file holds for the management API from the next request on."""
+    file = tmp_path / "url"
+    file.write_text("amqp://me:old@broker/jobs")
+    settings = ControllerSettings(broker_file=str(file), management_url=SecretStr("http://broker:15672"))
+    assert settings.management() == "http://me:old@broker:15672"
+    file.write_text("amqp://me:new@broker/jobs")
+    assert settings.management() == "http://me:new@broker:15672"
 
 
 @pytest.mark.parametrize(

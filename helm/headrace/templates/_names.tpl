@@ -22,24 +22,30 @@ headrace/consumer: {{ . }}
 {{- end }}
 {{- end }}
 
+{{/* Made as one mapping, so that no key stands twice: what the chart sets goes before what the object is given, and that before
+commonLabels. Given (root, component, entry or "", name, and perhaps the object's own labels). */}}
 {{- define "headrace.labels" -}}
 {{- $root := index . 0 -}}
-{{ include "headrace.stableLabels" . }}
-app.kubernetes.io/version: {{ $root.Values.image.tag | default $root.Chart.AppVersion | trunc 63 | trimAll "._-" | quote }}
-helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" }}
+{{- $own := gt (len .) 4 | ternary (last .) dict | default dict -}}
+{{- $version := $root.Values.image.tag | default $root.Chart.AppVersion | trunc 63 | trimAll "._-" -}}
+{{- $chart := printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" -}}
+{{- $ours := dict "app.kubernetes.io/version" $version "helm.sh/chart" $chart -}}
+{{- merge $ours (include "headrace.chartLabels" . | fromYaml) $own $root.Values.commonLabels | toYaml }}
 {{- end }}
 
 {{/* Those that no upgrade changes by itself. */}}
 {{- define "headrace.stableLabels" -}}
-{{- $root := index . 0 -}}
-{{ include "headrace.selector" . }}
-app.kubernetes.io/part-of: headrace
-app.kubernetes.io/managed-by: {{ $root.Release.Service }}
-{{- with $root.Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- merge (include "headrace.chartLabels" . | fromYaml) (index . 0).Values.commonLabels | toYaml }}
 {{- end }}
 
+{{/* Those of them that the chart itself sets. */}}
+{{- define "headrace.chartLabels" -}}
+{{ include "headrace.selector" . }}
+app.kubernetes.io/part-of: headrace
+app.kubernetes.io/managed-by: {{ (index . 0).Release.Service }}
+{{- end }}
+
+{{/* Given (root, component, entry or "", name, and perhaps labels of its own). */}}
 {{- define "headrace.metadata" -}}
 {{- $root := index . 0 -}}
 name: {{ include "headrace.fullname" $root }}-{{ index . 3 }}
@@ -54,41 +60,11 @@ labels:
 {{- end }}
 {{- end }}
 
-{{/* An entry of consumers with what it takes from consumerDefaults. Given (root, name); gives YAML. */}}
-{{- define "headrace.consumer" -}}
-{{- $root := index . 0 -}}
-{{- $own := index $root.Values.consumers (index . 1) -}}
-{{- $defaults := deepCopy $root.Values.consumerDefaults -}}
-{{- if eq "job" ($own.mode | default $defaults.mode) }}{{ $defaults = mergeOverwrite $defaults (include "headrace.job.defaults" . | fromYaml) }}{{ end -}}
-{{- $merged := mergeOverwrite $defaults (deepCopy $own) -}}
-{{- toYaml $merged }}
-{{- end }}
-
-{{- define "headrace.consumer.names" -}}
-{{- $names := list -}}
-{{- range $name, $_ := .Values.consumers }}
-{{- if ne "job" (include "headrace.consumer" (list $ $name) | fromYaml).mode }}{{ $names = append $names (printf "%s-consumer-%s" (include "headrace.fullname" $) $name) }}{{ end }}
-{{- end -}}
-{{- $names | toJson }}
-{{- end }}
-
-{{- define "headrace.workloads" -}}
-{{- $all := list -}}
-{{- range $name, $_ := .Values.consumers }}
-{{- $of := include "headrace.consumer" (list $ $name) | fromYaml -}}
-{{- $policy := merge (dict "min_replicas" (int $of.min) "max_replicas" (int $of.max) "concurrency" (int $of.concurrency) "drain_seconds" $of.drainSeconds) ($of.policy | default dict) -}}
-{{- $workload := eq $of.mode "job" | ternary (printf "job/%s" (include "headrace.job.name" (list $ $name))) (printf "%s-consumer-%s" (include "headrace.fullname" $) $name) }}
-{{- $all = append $all (dict "name" $workload "queues" $of.queues "policy" $policy) -}}
-{{- end }}
-{{- $all | toJson }}
-{{- end }}
-
 {{/* Secrets: by name, one for each credential. */}}
 {{- define "headrace.secret.broker" -}}
 {{- with .Values.rabbitmq -}}
 {{- if eq .mode "external" }}{{ .external.existingSecret }}
-{{- else if and (eq .mode "dev") .dev.existingSecret }}{{ .dev.existingSecret }}
-{{- else }}{{ include "headrace.fullname" $ }}-rabbitmq-user{{ end }}
+{{- else }}{{ (get . .mode).existingSecret | default (printf "%s-rabbitmq-user" (include "headrace.fullname" $)) }}{{ end }}
 {{- end }}
 {{- end }}
 
@@ -108,17 +84,4 @@ labels:
 
 {{- define "headrace.secret.keys" -}}
 {{ .Values.gateway.apiKeys.existingSecret | default (printf "%s-api-keys" (include "headrace.fullname" .)) }}
-{{- end }}
-
-{{/* The chart makes an API key where it also makes the broker: a first try needs no preparation. */}}
-{{- define "headrace.makesKey" -}}
-{{- if and (eq .Values.rabbitmq.mode "dev") (not .Values.gateway.apiKeys.existingSecret) (not .Values.gateway.apiKeys.open) }}true{{ end }}
-{{- end }}
-
-{{/* What stays what it is while its Secret is there. Given (root, Secret, key, what it is at first); offline it is new each time. */}}
-{{- define "headrace.kept" -}}
-{{- $root := index . 0 -}}
-{{- $found := lookup "v1" "Secret" $root.Release.Namespace (index . 1) | default dict -}}
-{{- $value := get ($found.data | default dict) (index . 2) -}}
-{{- if $value }}{{ $value | b64dec }}{{ else }}{{ index . 3 }}{{ end }}
 {{- end }}

@@ -56,8 +56,8 @@
 {{- define "headrace.parts" -}}
 {{- $values := .Values -}}
 {{- $parts := list (dict "place" "gateway" "component" "gateway" "entry" "" "of" $values.gateway) -}}
-{{- range $name, $_ := $values.consumers }}
-{{- $parts = append $parts (dict "place" (printf "consumers.%s" $name) "component" "consumer" "entry" $name "of" (include "headrace.consumer" (list $ $name) | fromYaml)) }}
+{{- range $name, $of := include "headrace.consumers" . | fromYaml }}
+{{- $parts = append $parts (dict "place" (printf "consumers.%s" $name) "component" "consumer" "entry" $name "of" $of) }}
 {{- end }}
 {{- if $values.controller.enabled }}{{ $parts = append $parts (dict "place" "controller" "component" "controller" "entry" "" "of" $values.controller) }}{{ end }}
 {{- range $name := list "rabbitmq" "redis" }}

@@ -67,7 +67,7 @@ def what_is_scaled_is_there(release: Release) -> Iterator[str]:
                 continue
             if one.ends_itself:
                 yield from _wrong_of_jobs(found)
-            if "replicas" in found["spec"]:
+            if "replicas" in found["spec"] and not settings.dry_run and who.one["spec"]["replicas"]:
                 yield f"{one.name}: says its replicas itself, so an upgrade takes back what {who} did"
             if set(there[one.name].queues.split(",")) != set(one.queues):
                 yield f"{one.name} consumes {there[one.name].queues}, and {who} looks at {','.join(one.queues)}"

@@ -16,8 +16,8 @@ podDisruptionBudget: {enabled: false}
 {{/* The CronJobs, as a list. */}}
 {{- define "headrace.job.names" -}}
 {{- $names := list -}}
-{{- range $name, $_ := .Values.consumers }}
-{{- if eq "job" (include "headrace.consumer" (list $ $name) | fromYaml).mode }}{{ $names = append $names (include "headrace.job.name" (list $ $name)) }}{{ end }}
+{{- range $name, $of := include "headrace.consumers" . | fromYaml }}
+{{- if eq "job" $of.mode }}{{ $names = append $names (include "headrace.job.name" (list $ $name)) }}{{ end }}
 {{- end -}}
 {{- $names | toJson }}
 {{- end }}
