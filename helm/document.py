@@ -53,7 +53,8 @@ def schema(values: Iterable[Value]) -> Json:
     options = [value.key for value in values if _EACH in value.marks]
     whole = _section(values, options)
     defaults = whole["properties"]["consumerDefaults"]["properties"]
-    written = {key: whole["properties"][key] | {"description": defaults[key]["description"]} for key in options}
+    said = {key: {"description": of["description"]} for key, of in defaults.items() if key in options}
+    written = {key: whole["properties"][key] | own for key, own in said.items()}
     clearable = {key: _clearable(of) for key, of in (defaults | written).items()}
     consumer = _closed({"queues": _QUEUES, **clearable}, required=["queues"])
     return {

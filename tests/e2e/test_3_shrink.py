@@ -28,10 +28,10 @@ def test_pods_that_are_never_idle_go_too_and_no_job_begins_twice(release: Releas
     that are to go take nothing more, until what they run would end within the drain of 8 s."""
     until(lambda: release.replicas("long"), lambda n: n == 0, 90, "a quiet start")
     release.submit("load.long", "steady", 8, seconds=25)
-    told = release.submit("load.long", "steady", 10, first=8, rate=0.1, seconds=25)
-    assert told["accepted"] == 10
+    told = release.submit("load.long", "steady", 13, first=8, rate=0.1, seconds=25)
+    assert told["accepted"] == 13
     at_work = release.replicas("long")
-    seen = until(lambda: release.effects("steady", "jobs"), lambda seen: seen["effects"] == 18, 90, "all have ended")
+    seen = until(lambda: release.effects("steady", "jobs"), lambda seen: seen["effects"] == 21, 90, "all have ended")
     assert set(seen["began_by_job"].values()) == {"1"}
     assert set(seen["ended_by_job"].values()) == {"1"}
     most = max(record["scaled"] or 0 for record in release.journal("long")[-150:])

@@ -27,7 +27,7 @@ entry of consumers). */}}
 {{- define "headrace.job.template" -}}
 {{- $root := index . 0 -}}
 {{- $of := include "headrace.consumer" . | fromYaml -}}
-{{- $as := dict "root" $root "who" (list $root "consumer" (index . 1)) "of" $of "place" (printf "consumers.%s" (index . 1)) "grace" (add $of.drainSeconds 15) -}}
+{{- $as := dict "root" $root "who" (list $root "consumer" (index . 1)) "of" $of "place" (printf "consumers.%s" (index . 1)) "grace" (add $of.drainSeconds 15) "spread" true -}}
 {{- $pod := include "headrace.podTemplate" $as | fromYaml -}}
 {{- $_ := set $pod.spec "restartPolicy" "Never" -}}
 {{- range $pod.spec.containers }}{{ if eq .name "consumer" }}{{ $_ := set . "command" (append .command "--once") }}{{ end }}{{ end -}}
