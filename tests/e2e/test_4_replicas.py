@@ -46,8 +46,10 @@ def test_an_autoscaler_that_is_turned_on_begins_with_what_is_there(release: Rele
 
 def test_a_controller_that_is_turned_off_and_on_takes_nothing_away(release: Release) -> None:
     deployment = f"{release.prefix}-consumer-quick"
-    more = {"consumers": {"quick": {"min": 3}, "long": {"min": 1}}}
-    release.upgrade(more, {"controller": {"enabled": False}}, options=["--force-conflicts"])
+    none: Json = {"consumers": {"apart": {"enabled": False}, "long": {"min": 1}}}  # only a controller starts these from 0
+    release.upgrade(
+        merged(none, {"consumers": {"quick": {"min": 3}}, "controller": {"enabled": False}}), options=["--force-conflicts"]
+    )
     assert release.replicas("quick") == 3
     release.kubectl("annotate", "deployment", deployment, "headrace/pause=all", "--overwrite")
     try:
@@ -56,6 +58,6 @@ def test_a_controller_that_is_turned_off_and_on_takes_nothing_away(release: Rele
     finally:
         release.kubectl("annotate", "deployment", deployment, "headrace/pause-")
     until(lambda: release.replicas("quick"), lambda n: n == 1, 90, "the controller goes on from what is there")
-    release.upgrade({"controller": {"dryRun": True}, "consumers": {"long": {"min": 1}}}, options=["--force-conflicts"])
+    release.upgrade(merged(none, {"controller": {"dryRun": True}}), options=["--force-conflicts"])
     assert release.replicas("quick") == 1
     release.upgrade()
