@@ -69,7 +69,7 @@ class Place:
         return sum(delivery.state is State.SUCCEEDED for record in records if record for delivery in record.deliveries)
 
 
-@pytest.fixture(params=["sqlite", "rabbitmq"])
+@pytest.fixture(params=["sqlite", pytest.param("rabbitmq", marks=pytest.mark.needs("rabbitmq"))])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     file = f"sqlite:///{tmp_path}/headrace.db"
     if request.param == "sqlite":
