@@ -13,14 +13,16 @@ RUN python -m pip --python .venv/bin/python install --no-deps --no-compile --req
     && find .venv/lib/python3.*/site-packages/kubernetes \( -path '*/client/models/*.py' -o -path '*/client/api/*.py' \) \
       -not -name __init__.py -delete
 COPY pyproject.toml README.md ./
-COPY contracts contracts
-COPY jobs jobs
+COPY app app
+COPY core core
+COPY adapters adapters
 COPY telemetry telemetry
 COPY service service
 COPY consumer consumer
 COPY autoscaler autoscaler
+COPY simulator simulator
 COPY cli cli
-RUN python -m pip --python .venv/bin/python install --no-deps --no-compile --no-build-isolation --editable . \
+RUN python -m pip --python .venv/bin/python install --no-deps --no-compile --no-build-isolation --config-settings editable_mode=compat --editable . \
     && python -m pip --python .venv/bin/python uninstall --quiet --yes setuptools \
     && rm -rf ./*.egg-info build pyproject.toml README.md requirements.lock .venv/include \
       .venv/lib/python3.*/site-packages/setuptools* .venv/lib/python3.*/site-packages/distutils-precedence.pth \
@@ -35,6 +37,9 @@ FROM ${BASE_IMAGE}
 # The base's own pip is of no use without a writable root, and every scanner reports it.
 RUN rm -rf /usr/local/lib/python3.*/site-packages/pip* /usr/local/lib/python3.*/ensurepip /usr/local/bin/pip* \
       /usr/lib/python3/dist-packages/pip* /usr/lib/python3.*/ensurepip /usr/bin/pip*
+# The official image comes without the standard library's bytecode, which each start would make again, for itself.
+RUN python -m compileall -q -j 0 -x '/(test|idlelib|turtledemo|lib2to3|pydoc_data|site-packages|dist-packages)/' \
+      "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
 COPY --from=build /app /app
 WORKDIR /app
 ENV PATH=/app/.venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp

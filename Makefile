@@ -13,7 +13,7 @@ REVISION := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)$(shell git d
 # The oldest Helm 3 that the chart supports, and the newest.
 HELM3 := v3.17.4 v3.22.0
 
-.PHONY: help demo up test unit coverage chaos sim soak house e2e check report-tools chart-tools chart-docs manifests image sbom kind-up kind-down format bench-smoke bench-backlog bench-controller bench-simulate bench-cluster-step lock clean
+.PHONY: help demo up test unit coverage chaos sim soak house e2e check report-tools chart-tools docs image sbom kind-up kind-down kind-test kind-tests format bench-smoke bench-backlog bench-controller bench-simulate bench-cluster-step lock clean
 
 help: ## list these commands
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/; s/\$$\$$/$$/g' | expand -t 20
@@ -45,7 +45,8 @@ PYTEST := $(BIN)/python -m pytest
 SPREAD := -n 2 --dist loadgroup --no-loadscope-reorder
 SCHEDULES := tests/simulation/test_schedules.py tests/simulation/mutants
 CLUSTER := tests/cluster tests/e2e
-TESTED := -m "not chaos or cell" $(addprefix --ignore=,$(SCHEDULES) $(CLUSTER))
+NODES := tests/kind
+TESTED := -m "not chaos or cell" $(addprefix --ignore=,$(SCHEDULES) $(CLUSTER) $(NODES))
 
 test: $(VENV)/dev.stamp ## all tests whose servers are here; HEADRACE_TEST_REQUIRE=postgres makes a skip a failure
 	$(PYTEST) $(SPREAD) $(TESTED)
@@ -78,6 +79,7 @@ check: $(VENV)/dev.stamp $(VENV)/checkov.stamp ## lint, types, directions of dep
 	$(BIN)/lint-imports
 	$(BIN)/shellcheck .ci/bare .ci/full .ci/house .ci/kind .ci/run .ci/servers k8s/*.sh
 	$(BIN)/hadolint Dockerfile
+	$(BIN)/zizmor --quiet --offline .github
 	$(if $(shell command -v promtool),promtool check rules telemetry/rules/headrace.yaml && promtool test rules telemetry/rules/tests.yaml,@echo "promtool is not here: the alert rules are not checked")
 	$(PYTEST) -q tests/deploy/test_lint.py
 
@@ -94,12 +96,12 @@ $(VENV)/helms.stamp: Makefile $(VENV)/run.stamp
 	  go install -trimpath -ldflags "-s -w" helm.sh/helm/v3/cmd/helm@$$version || exit 1; done
 	touch $@
 
-chart-docs: $(VENV)/dev.stamp ## make the chart's schema, its table of values and the dashboard, and copy the alert rules
+docs: $(VENV)/dev.stamp ## make all that is made of code and values: settings, the chart's schema and table, dashboard, rules, manifests (needs Helm)
+	env -u HEADRACE_APP $(BIN)/python -m cli settings > docs/settings.md.new && mv docs/settings.md.new docs/settings.md
 	$(BIN)/python -m helm.document
+	$(BIN)/python -m helm.nulls
 	$(BIN)/python -m helm.dashboard
 	cp telemetry/rules/headrace.yaml helm/headrace/rules/headrace.yaml
-
-manifests: ## render k8s/headrace.yaml from the chart and k8s/values.yaml (needs Helm)
 	k8s/render.sh > k8s/headrace.yaml.new && mv k8s/headrace.yaml.new k8s/headrace.yaml || { rm -f k8s/headrace.yaml.new; exit 1; }
 
 image: ## build the image, headrace:dev; IMAGE=… and BASE_IMAGE=… name others (needs Docker)
@@ -124,6 +126,13 @@ kind-up: ## a kind cluster with the image in it; eval "$$(make -s kind-up)" sets
 kind-down: ## delete that cluster
 	@k8s/kind-up.sh down
 
+kind-test: ## the tests of `make e2e` and those of policies and lost nodes, on a kind cluster made for them (Docker, kind, Helm; 35 minutes)
+	.ci/kind tests
+
+# With a cluster in KUBECONFIG: `make kind-test` and who looks into a failure of it.
+kind-tests: $(VENV)/dev.stamp
+	$(PYTEST) -v --timeout=400 --durations=25 $(CLUSTER) $(NODES)
+
 format: $(VENV)/dev.stamp ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -140,8 +149,8 @@ bench-controller: $(VENV)/dev.stamp ## CPU of a tick, and memory, of one control
 bench-simulate: $(VENV)/dev.stamp ## how long the simulator takes for a day of 230 million jobs
 	$(BIN)/python -m bench.simulate
 
-bench-cluster-step: $(VENV)/dev.stamp ## the step on which KEDA was measured, on a real cluster (needs RabbitMQ, Docker, the cluster; 5 minutes)
-	$(BIN)/python -m bench.cluster_step
+bench-cluster-step: $(VENV)/dev.stamp ## the step on which KEDA was measured, on a real cluster (needs RabbitMQ, Docker, the cluster; 5 minutes); STEP_OPTIONS=--shipped runs our consumer in the pods, not its stand-in
+	$(BIN)/python -m bench.cluster_step $(STEP_OPTIONS)
 
 lock: ## compile the lock files anew (needs uv)
 	uv pip compile --universal --generate-hashes --no-annotate --no-header -q pyproject.toml -o requirements.lock

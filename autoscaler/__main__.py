@@ -7,13 +7,12 @@ import sys
 
 import uvloop
 
-import contracts
 from autoscaler.app import ControllerApp
 from autoscaler.settings import ControllerSettings
-from jobs.catalogue import Catalogue
-from jobs.errors import ContractError, SettingsError
-from jobs.settings import load
-from telemetry import logs
+from core import project
+from core.errors import ContractError, SettingsError
+from core.settings import load, renamed
+from telemetry import logs, signals
 
 
 def main() -> int:
@@ -22,13 +21,15 @@ def main() -> int:
     argparse.ArgumentParser(prog="python -m autoscaler", description="Scale the consumers.", epilog=epilog).parse_args()
     try:
         settings = load(ControllerSettings)
-        app = ControllerApp(settings, Catalogue.of(contracts))
+        app = ControllerApp(settings, project.catalogue())
     except (SettingsError, ContractError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
     logs.configure(settings.log_level, settings.log_format, "controller")
+    for line in renamed(ControllerSettings):
+        logs.get("controller").warning(line)
     try:
-        return 0 if uvloop.run(app.run()) else 1
+        return 0 if uvloop.run(signals.to_the_end(app.run())) else 1
     except SettingsError as error:  # of what is looked for only now: a free port, a cluster
         print(error, file=sys.stderr)
         return 2

@@ -10,8 +10,8 @@ import aiohttp
 
 from autoscaler.model import Alert, AlertKind
 from autoscaler.ports import AlertSink
-from jobs.clock import Clock, rfc3339
-from jobs.outgoing import Outgoing, untrusted
+from core.clock import Clock, rfc3339
+from core.outgoing import Outgoing, untrusted
 from telemetry import logs, metrics
 from telemetry.supervisor import Supervisor
 
@@ -35,9 +35,15 @@ class Alerts:
         self._standing: dict[tuple[str, str, AlertKind], tuple[Alert, float, float]] = {}  # last carried, last told
         self._telling: set[asyncio.Task[None]] = set()
 
-    def update(self, workload: str, queue: str, alerts: Sequence[Alert]) -> None:
-        """What a decision says now. Returns at once: sinks are told in the background."""
+    def update(self, workload: str, queue: str, alerts: Sequence[Alert], *, blind: bool = False) -> None:
+        """What a decision says now. Returns at once: sinks are told in the background.
+
+        blind: of the queue nothing is known, so that nothing is known to be over.
+        """
         now = self._clock.steady()
+        if blind:
+            said = {alert.kind for alert in alerts}
+            alerts = [*alerts, *(alert for alert in self._of(workload, queue) if alert.kind not in said)]
         for alert in alerts:
             key = (workload, queue, alert.kind)
             told = self._standing[key][2] if key in self._standing else now
@@ -54,11 +60,10 @@ class Alerts:
 
     def standing(self, workload: str, queue: str) -> list[list[str]]:
         """Those that stand, as plain values, for the controller that decides next."""
-        return [
-            [alert.kind.value, alert.text, alert.trace_id]
-            for key, (alert, *_) in self._standing.items()
-            if key[:2] == (workload, queue)
-        ]
+        return [[alert.kind.value, alert.text, alert.trace_id] for alert in self._of(workload, queue)]
+
+    def _of(self, workload: str, queue: str) -> list[Alert]:
+        return [alert for key, (alert, *_) in self._standing.items() if key[:2] == (workload, queue)]
 
     def adopt(self, workload: str, queue: str, kept: Sequence[Sequence[str]]) -> None:
         """Those that stood when another controller decided: what no decision carries any more is told as over, as if it were ours.

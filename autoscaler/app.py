@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from adapters import choose
 from autoscaler.actuators.dry_run import DryRun
+from autoscaler.ahead import TakenAhead
 from autoscaler.alerts import Alertmanager, Alerts
 from autoscaler.controller import Controller, WorkloadController
 from autoscaler.cordons import Cordons
@@ -26,19 +26,15 @@ from autoscaler.signals.prometheus import PrometheusSignal
 from autoscaler.signals.rabbitmq import ManagementSignal
 from autoscaler.watchers import Watchers
 from autoscaler.workloads import workloads_of
-from jobs.adapters import choose
-from jobs.catalogue import Catalogue
-from jobs.clock import SystemClock
-from jobs.errors import SettingsError
-from jobs.outgoing import Outgoing
-from telemetry import eventloop, logs
+from core.catalogue import Catalogue
+from core.clock import SystemClock
+from core.errors import SettingsError
+from core.outgoing import Outgoing
+from telemetry import eventloop, logs, signals
 from telemetry.probes import Probes
 from telemetry.supervisor import Supervisor
 
 _log = logs.get("autoscaler")
-
-# A consumer's own drain, and what it needs to end.
-_DRAIN_SECONDS = 30.0
 
 
 def _check_interval(interval: float, policies: Mapping[str, Policy]) -> None:
@@ -54,6 +50,11 @@ def _check_interval(interval: float, policies: Mapping[str, Policy]) -> None:
                 f"HEADRACE_INTERVAL={interval:g}: within down_window={policy.down_window:g} s {name} would be looked at once; "
                 "give a shorter interval, or a longer window in its policy"
             )
+
+
+def _shared(settings: ControllerSettings) -> dict[str, Any]:
+    """Fields of every policy that does not say them: processes of ours have one drain, by whoever reads it."""
+    return {"drain_seconds": settings.drain_seconds} if settings.actuator == "processes" else {}
 
 
 def _outgoing(settings: ControllerSettings) -> Outgoing:
@@ -81,7 +82,7 @@ class ControllerApp:
         self._outgoing = _outgoing(settings)
         self._named = workloads_of(settings, catalogue)
         self._workloads = self._named.known
-        self._policies = {name: policy_of(of.policy) for name, of in self._workloads.items()}
+        self._policies = {name: policy_of(_shared(settings) | of.policy) for name, of in self._workloads.items()}
         _check_interval(settings.interval, self._policies)
         self._queues = {name: of.queues for name, of in self._workloads.items()}
         self._catalogue = catalogue
@@ -91,9 +92,9 @@ class ControllerApp:
         self._supervisor.give_up = self._give_up
 
     async def run(self) -> bool:
-        """Run until SIGTERM or SIGINT. A second signal ends the process at once. False: it has ended because a task that must not
+        """Run until SIGTERM or SIGINT; one a second later ends the process at once. False: it has ended since a task that must not
         end could not be kept running. Raises SettingsError for a port that is taken, or where there is no Kubernetes."""
-        self._listen_to_signals()
+        signals.listen(self._stop.set)
         async with self._outside() as outside:
             await self._run(outside)
         await self._supervisor.close()
@@ -159,6 +160,7 @@ class ControllerApp:
             self._clock,
             dry_run=self._settings.dry_run,
             trace_url=self._settings.trace_url,
+            ahead=TakenAhead(consumers.runs, None if self._settings.dry_run else consumers.take_nothing_ahead, self._clock),
         )
 
     @asynccontextmanager
@@ -169,7 +171,8 @@ class ControllerApp:
             from autoscaler.actuators.processes import Processes
 
             folder, owner = Path(settings.registry), self._supervisor
-            processes = Processes(self._queues, folder, drain=_DRAIN_SECONDS, clock=self._clock, supervisor=owner)
+            drains = {name: policy.drain_seconds for name, policy in self._policies.items()}
+            processes = Processes(self._queues, folder, drains=drains, clock=self._clock, supervisor=owner)
             yield Outside(self._maybe_dry(processes), Always(), [])
             return
         from autoscaler.actuators.kubernetes import EventSink, Kubernetes, Lease, connect
@@ -179,7 +182,7 @@ class ControllerApp:
             kubernetes = Kubernetes(
                 api, list(self._workloads), metrics_port=settings.consumer_port, clock=self._clock, supervisor=self._supervisor
             )
-            lease = Lease(api, settings.lease, clock=self._clock, supervisor=self._supervisor)
+            lease = Lease(api, settings.lease_name, clock=self._clock, supervisor=self._supervisor)
             yield Outside(self._maybe_dry(kubernetes), lease, [EventSink(kubernetes)])
         finally:
             await api.close()
@@ -217,15 +220,6 @@ class ControllerApp:
             elif self._settings.actuator == "processes" and not self._settings.dry_run and not _enough(workload.replicas, policy):
                 reasons.append(f"{name}: its first consumers are not ready yet")
         return reasons
-
-    def _listen_to_signals(self) -> None:
-        def stop() -> None:
-            if self._stop.is_set():
-                os._exit(1)
-            self._stop.set()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop)
 
 
 class Replicas:

@@ -10,17 +10,18 @@ from collections.abc import Mapping, Sequence
 import orjson
 
 from autoscaler import state as states
+from autoscaler.ahead import TakenAhead
 from autoscaler.alerts import Alerts
 from autoscaler.cordons import Cordons
 from autoscaler.decide import decide
-from autoscaler.model import Decision, Pause, Policy
+from autoscaler.model import UNKNOWN, Decision, Pause, Policy
 from autoscaler.ports import Actuator, Leadership, Workload
 from autoscaler.recorder import Recorder
 from autoscaler.records import Verdict, measure, record_of, unmeasure
 from autoscaler.state import State
 from autoscaler.watchers import Watchers
-from jobs.clock import Clock
-from jobs.errors import ActuatorError, StoreUnavailable
+from core.clock import Clock
+from core.errors import ActuatorError, StoreUnavailable
 from telemetry import logs, metrics
 from telemetry.supervisor import Beat, Supervised, Supervisor
 
@@ -46,6 +47,7 @@ class WorkloadController:
         *,
         dry_run: bool,
         trace_url: str,
+        ahead: TakenAhead | None = None,
     ) -> None:
         self.name = name
         self._policies = policies
@@ -54,6 +56,7 @@ class WorkloadController:
         self._recorder = recorder
         self._alerts = alerts
         self._cordons = cordons
+        self._ahead = ahead
         self._clock = clock
         self._dry_run = dry_run
         self._trace_url = trace_url
@@ -83,8 +86,11 @@ class WorkloadController:
         leader = max(verdicts, key=lambda verdict: verdict.decision.replicas)
         if leader.decision.replicas >= active.asked:
             self._shrink_later(before)
-        scaled, error = await self._act(workload, active, leader.decision)
+        blind = any(verdict.decision.backlog is UNKNOWN for verdict in verdicts)
+        scaled, error = await self._act(workload, active, leader.decision, blind=blind)
         self._record(workload, verdicts, leader, scaled, error)
+        if self._ahead is not None:
+            await self._ahead.settle(workload, self._policies)
 
     def _decided(self, queue: str, workload: Workload) -> Verdict:
         seen = self._watchers.observation(queue, workload)
@@ -106,9 +112,12 @@ class WorkloadController:
         for queue, state in self._states.items():
             self._states[queue] = state._replace(down_at=before[queue].down_at)
 
-    async def _act(self, workload: Workload, active: Workload, decision: Decision) -> tuple[int | None, str]:
-        """What the workload was set to, or None; and why that could not be done, or ""."""
-        hold = workload.pause in (Pause.ALL, Pause.IN)
+    async def _act(self, workload: Workload, active: Workload, decision: Decision, *, blind: bool) -> tuple[int | None, str]:
+        """What the workload was set to, or None; and why that could not be done, or "".
+
+        blind: a backlog is not known. Then nothing is removed, whatever was cordoned when it was.
+        """
+        hold = blind or workload.pause in (Pause.ALL, Pause.IN)
         replicas, first = await self._cordons.towards(workload, active, decision.replicas, hold=hold)
         if replicas == workload.asked:
             self._complain("")
@@ -127,11 +136,21 @@ class WorkloadController:
         return replicas, ""
 
     def _record(self, workload: Workload, verdicts: Sequence[Verdict], leader: Verdict, scaled: int | None, error: str) -> None:
-        now = self._clock.steady()
+        now, cordoned = self._clock.steady(), self._cordons.standing
         for verdict in verdicts:
-            measure(workload, leader.decision.replicas, self._cordons.standing, verdict)
-            self._alerts.update(self.name, verdict.queue, verdict.decision.alerts)
-            record = record_of(verdict, workload, now, scaled=scaled, dry_run=self._dry_run, error=error, trace_url=self._trace_url)
+            measure(workload, leader.decision.replicas, cordoned, verdict)
+            decision = verdict.decision
+            self._alerts.update(self.name, verdict.queue, decision.alerts, blind=decision.backlog is UNKNOWN)
+            record = record_of(
+                verdict,
+                workload,
+                now,
+                scaled=scaled,
+                cordoned=cordoned,
+                dry_run=self._dry_run,
+                error=error,
+                trace_url=self._trace_url,
+            )
             kept = states.saved(self._states[verdict.queue], now) | {"alerts": self._alerts.standing(self.name, verdict.queue)}
             self._recorder.note(record, orjson.dumps(kept).decode())
 

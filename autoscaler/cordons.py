@@ -1,7 +1,8 @@
 """Removing replicas without losing a run: cordon, wait until what runs is due within the drain, remove.
 
     wanted < active   the idlest replicas are cordoned: they take no deliveries, and hand back what has not begun
-    each round        those that run nothing longer than the drain are removed; the cordon of the others is renewed
+    each round        those that run nothing longer than the drain are removed, once they have said it again; the cordon of the
+                      others is renewed
     wanted > active   cordoned replicas are brought back first, then new ones are asked for
 
 A replica of ten minutes' jobs that still takes deliveries is never idle: without the cordon it would either be removed with its
@@ -10,13 +11,14 @@ runs or stay for ever. The cordon is a lease, so that a controller that dies lea
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Set
 from dataclasses import replace
+from itertools import takewhile
 from typing import NamedTuple
 
 from autoscaler.ports import Replica, Workload
 from autoscaler.runs import Runs
-from jobs.clock import Clock
+from core.clock import Clock
 
 # The cordon is renewed after a third of it: two renewals may fail. Seconds.
 LEASE = 15.0
@@ -67,7 +69,8 @@ class Cordons:
             self._adopts = False
             self._renewed = {name: float("-inf") for name, replica in there.items() if self._runs.cordoned(replica)}
         self._renewed = {name: at for name, at in self._renewed.items() if name in there}
-        self._gone = {name: at for name, at in self._gone.items() if name in there and now - at < LEASE}
+        gone = {name: at for name, at in self._gone.items() if name in there and now - at < LEASE}
+        self._gone = {name: at for name, at in gone.items() if not _again(there[name], workload)}
         out = self._renewed.keys() | self._gone.keys()
         replicas = tuple(replica for replica in workload.replicas if replica.name not in out)
         return replace(workload, asked=max(0, workload.asked - len(self._renewed)), replicas=replicas)
@@ -82,14 +85,25 @@ class Cordons:
         if hold or wanted > active.asked:
             await self._bring_back(workload, len(self._renewed) if hold else wanted - active.asked)
             missing = wanted - (workload.asked - len(self._renewed))
+            if missing > 0:  # the names of those that went may come again
+                self._gone.clear()
             return Step(workload.asked + max(0, missing), [])
         staying = self._runs.idlest([replica for replica in active.replicas if not replica.leaving])
-        surplus = staying[: max(active.asked - wanted, await self._exchange(workload, staying))]
-        await self._cordon(workload, surplus)
-        going = {replica.name for replica in surplus if self._runs.cordoned(replica) is None} | self._renewed.keys()
         there = [replica for replica in workload.replicas if not replica.leaving and replica.name not in self._gone]
-        first = [replica.name for replica in self._runs.taken_first(there, self._drain, going, rolling=workload.rolling)]
-        return Step(workload.asked - len(first), first)
+        fewer = active.asked - wanted
+        unmade = _unmade(workload, there, fewer)
+        surplus = staying[: max(fewer - unmade, await self._exchange(workload, staying))]
+        surplus = [replica for replica in surplus if replica.ordinal < 0 or replica.ordinal >= wanted]
+        asked = await self._cordon(workload, surplus)
+        going = {replica.name for replica in surplus if self._runs.cordoned(replica) is None} | self._renewed.keys()
+        if old := [one for one in self._taken_first(there, going, workload) if one.name in self._renewed and one not in asked]:
+            # What it said a second ago, another process of its name may have said: it is asked once more, right before it goes.
+            await self._put(old, LEASE)
+        first = [replica.name for replica in self._taken_first(there, going, workload)]
+        return Step(workload.asked - unmade - len(first), first)
+
+    def _taken_first(self, there: Sequence[Replica], going: Set[str], workload: Workload) -> list[Replica]:
+        return self._runs.taken_first(there, self._drain, going, rolling=workload.rolling)
 
     async def _exchange(self, workload: Workload, staying: Sequence[Replica]) -> int:
         """1 where the idlest active replica can go at once, since a cordoned one that has to stay for long is brought back for it.
@@ -116,8 +130,9 @@ class Cordons:
             self._renewed.pop(name, None)
             self._gone[name] = now
 
-    async def _cordon(self, workload: Workload, surplus: Sequence[Replica]) -> None:
-        """Cordon these; and again those whose lease runs out, or that have begun anew in the place of one that was cordoned."""
+    async def _cordon(self, workload: Workload, surplus: Sequence[Replica]) -> list[Replica]:
+        """Cordon these; and again those whose lease runs out, or that have begun anew in the place of one that was cordoned. All
+        that were asked."""
         assert self._put is not None  # noqa: S101 - asked before
         now = self._clock.steady()
         due = [
@@ -130,6 +145,7 @@ class Cordons:
         if due or new:
             await self._put([*due, *new], LEASE)
         self._renewed |= {replica.name: now for replica in (*due, *new) if self._runs.cordoned(replica)}
+        return [*due, *new]
 
     def _cordoned(self, workload: Workload) -> list[Replica]:
         """The idlest of them first."""
@@ -143,3 +159,21 @@ class Cordons:
             await self._put(back, 0.0)
         for replica in back:
             del self._renewed[replica.name]
+
+
+def _again(replica: Replica, workload: Workload) -> bool:
+    """Whether one of a StatefulSet is asked for: it went, and comes again under its name."""
+    return 0 <= replica.ordinal < workload.asked
+
+
+def _unmade(workload: Workload, there: Sequence[Replica], fewer: int) -> int:
+    """Of `fewer` replicas those that are asked for and not there, perhaps not yet: they go first, and lose nothing.
+
+    Of a StatefulSet those above the last one that is there. In a rollout those that are missing may be of either revision.
+    """
+    if workload.rolling:
+        return 0
+    ordinals = {replica.ordinal for replica in there}
+    if max(ordinals, default=-1) < 0:
+        return min(fewer, max(0, workload.asked - len(there)))
+    return sum(1 for _ in takewhile(lambda n: n not in ordinals, range(workload.asked - 1, workload.asked - fewer - 1, -1)))

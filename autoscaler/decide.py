@@ -23,7 +23,7 @@ from autoscaler.window import Peaks, peak_of
 # Fewer must have been wanted for the time of so many jobs, too, up to a minute: of longer jobs a few more or less run at any
 # moment.
 _JOBS_HELD, _HELD_AT_MOST = 3.0, 60.0
-# A job that takes so many times as long as a backlog may stand is not to wait for the tolerance's sake.
+# A job that waits, and takes so many times as long as a backlog may stand, is not to wait for the tolerance's sake.
 _LONG = 6.0
 
 
@@ -52,7 +52,7 @@ def decide(policy: Policy, state: State, seen: Observation, now: float) -> tuple
     decision = Decision(
         final.replicas,
         final.reason,
-        text_of(policy, seen.asked, final.replicas, final.reason, view),
+        text_of(policy, seen, final.replicas, final.reason, view),
         view.backlog,
         view.arrival,
         view.speed,
@@ -84,7 +84,7 @@ def _idle(policy: Policy, state: State, now: float) -> bool:
 def _more(policy: Policy, state: State, view: View, seen: Observation, now: float) -> Draft | None:
     """More than runs, by the formula or, where that asks for less, by a threshold rule; held where more have brought nothing."""
     asked = seen.asked
-    tolerance = policy.tolerance if view.job <= _LONG * policy.drain_target else 0.0
+    tolerance = 0.0 if view.excess > 0 and view.job > _LONG * policy.drain_target else policy.tolerance
     draft = Draft(ceil(view.raw), Reason.BACKLOG) if ceil(view.raw) > asked and view.raw > asked * (1.0 + tolerance) else None
     if (rule := _threshold(policy, state, view, seen, now)) is not None:
         step = asked + max(1, int(asked * policy.threshold_step))
@@ -120,7 +120,7 @@ def _threshold(policy: Policy, state: State, view: View, seen: Observation, now:
 
 def _fewer(policy: Policy, state: State, view: View, asked: int, fewer: Fewer, now: float) -> Draft:
     """Fewer than runs, if that is certain, has been so for the whole window, and a step at a time."""
-    if view.arrival is UNKNOWN or not view.whole:
+    if view.arrival is UNKNOWN or not view.sure:
         return Draft(asked, Reason.BLIND)
     if view.settled >= asked:
         return Draft(asked, Reason.STEADY)
@@ -156,16 +156,21 @@ def _bounded(policy: Policy, draft: Draft, seen: Observation, low: int, takeable
 def _remember(policy: Policy, state: State, view: View, seen: Observation, peaks: Peaks, replicas: int, now: float) -> State:
     """What the next decision has to know of this one."""
     backlog, backlog_at = state.backlog, state.backlog_at
-    blind_since = now if state.blind_since is None else state.blind_since
     if view.backlog is not UNKNOWN and seen.ready_jobs is not UNKNOWN:
         backlog, backlog_at = view.backlog, seen.ready_jobs.at
     state = state._replace(
         peaks=peaks,
-        blind_since=blind_since if view.backlog is UNKNOWN else None,
-        idle_since=(now if state.idle_since is None else state.idle_since) if view.empty else None,
+        blind_since=_since(state.blind_since, now, holds=view.backlog is UNKNOWN),
+        idle_since=_since(state.idle_since, now, holds=view.empty),
+        stalled_since=_since(state.stalled_since, now, holds=view.stalled),
         backlog=backlog,
         backlog_at=backlog_at,
         down_at=now if replicas < seen.asked else state.down_at,
         step_at=now if replicas > seen.asked else state.step_at,
     )
     return watch_progress(policy, state, view, seen.asked, replicas, now)
+
+
+def _since(before: float | None, now: float, *, holds: bool) -> float | None:
+    """When that which holds now began; None where it does not hold. before: the same of the last decision."""
+    return (now if before is None else before) if holds else None

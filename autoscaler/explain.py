@@ -12,14 +12,23 @@ if TYPE_CHECKING:
     from autoscaler.view import View
 
 
-def text_of(policy: Policy, asked: int, wanted: int, reason: Reason, view: View) -> str:
-    """Such as `backlog 48,210, arriving 120/s: 12 → 45 (drain in 60 s at 26 jobs/s a replica, 80 % busy)`."""
+def text_of(policy: Policy, seen: Observation, wanted: int, reason: Reason, view: View) -> str:
+    """Such as `backlog 48,210, arriving 120/s: 12 → 45 (drain in 60 s at 26 jobs/s a replica, 80 % busy; backlog)`.
+
+    Where each replica takes one delivery: `backlog 3, arriving 0.01/s: 0 → 3 (one for each delivery; wake)`.
+    """
     backlog = "backlog unknown" if view.backlog is UNKNOWN else f"backlog {view.backlog:,.0f}"
     ready_alone = "" if view.whole or view.backlog is UNKNOWN else " (ready alone)"
     arriving = "arrivals unknown" if view.arrival is UNKNOWN else f"arriving {_rate(view.arrival)}/s"
-    change = f"{asked} → {wanted}" if wanted != asked else f"{asked}"
-    how = f"drain in {policy.drain_target:g} s at {_rate(view.speed)} jobs/s a replica, {policy.utilisation * 100:.0f} % busy"
+    change = f"{seen.asked} → {wanted}" if wanted != seen.asked else f"{seen.asked}"
+    how = _how(policy, seen, view)
     return f"{backlog}{ready_alone}, {arriving}: {change} ({how}; {reason})"
+
+
+def _how(policy: Policy, seen: Observation, view: View) -> str:
+    if seen.ends_itself:  # neither a drain target nor a replica's speed has a part in it
+        return "one for each delivery"
+    return f"drain in {policy.drain_target:g} s at {_rate(view.speed)} jobs/s a replica, {policy.utilisation * 100:.0f} % busy"
 
 
 def _rate(value: float) -> str:
@@ -30,8 +39,13 @@ def _rate(value: float) -> str:
 def alerts_of(policy: Policy, state: State, seen: Observation, view: View, final: Draft, now: float) -> tuple[Alert, ...]:
     """What an operator should know now."""
     alerts = []
-    if (slow := _latency(policy, view, seen.slow_trace)) is not None:
+    stalled = state.stalled_for(state.startup.expected(policy.startup_seconds), now)
+    if (slow := _latency(policy, view, stalled, seen.slow_trace)) is not None:
         alerts.append(slow)
+    if stalled and view.backlog is not UNKNOWN:
+        alerts.append(
+            Alert(AlertKind.STALLED, f"{view.backlog:,.0f} jobs wait, and none has run for {stalled:.0f} s: {_why(seen, view)}")
+        )
     if view.backlog is not UNKNOWN and view.backlog > policy.backlog_threshold:
         alerts.append(Alert(AlertKind.BACKLOG, f"backlog {view.backlog:,.0f} is above {policy.backlog_threshold:,.0f} jobs"))
     if view.backlog is UNKNOWN and state.blind_for(now) > policy.blind_limit:  # whatever was decided, also while paused
@@ -47,12 +61,24 @@ def alerts_of(policy: Policy, state: State, seen: Observation, view: View, final
     if state.starting.told(state.startup.expected(policy.startup_seconds), now):
         missing = state.starting.missing_for(now)
         ready = f"{max(0.0, state.starting.ready):.0f} of {seen.asked} replicas are ready"
-        alerts.append(Alert(AlertKind.NOT_STARTING, f"{ready}, and no other has become so for {missing:.0f} s"))
+        why = f". {seen.unready}" if seen.unready else ""
+        alerts.append(Alert(AlertKind.NOT_STARTING, f"{ready}, and no other has become so for {missing:.0f} s{why}"))
     return tuple(alerts)
 
 
-def _latency(policy: Policy, view: View, trace_id: str) -> Alert | None:
+def _why(seen: Observation, view: View) -> str:
+    """Why nobody works on what waits, as far as that is known."""
+    if view.paused:
+        return "consumers take nothing, since they could not record outcomes: the outcome store is away"
+    ready = "0" if view.ready is UNKNOWN else f"{view.ready:.0f}"
+    return f"{ready} of {seen.asked} replicas are ready" + (f". {seen.unready}" if seen.unready else "")
+
+
+def _latency(policy: Policy, view: View, stalled: float, trace_id: str) -> Alert | None:
+    """stalled: seconds for which nothing has run. Latencies are of jobs that end: while none does, what waits grows older."""
     wait, handler = view.wait, view.handler
+    if stalled > policy.latency_threshold:
+        return Alert(AlertKind.LATENCY, f"jobs have waited for {stalled:.0f} s or longer, above {policy.latency_threshold:g} s")
     if wait is UNKNOWN or handler is UNKNOWN or wait + handler <= policy.latency_threshold:
         return None
     slower = "waiting" if wait > handler else "the handler"

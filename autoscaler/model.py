@@ -10,7 +10,7 @@ from enum import Enum, StrEnum
 from typing import Final, NamedTuple
 
 from autoscaler.schedule import Floor
-from jobs.errors import SettingsError
+from core.errors import SettingsError
 
 
 class Unknown(Enum):
@@ -52,17 +52,18 @@ class Observation:
     asked: replicas that the workload is set to. running: that exist; ready: that take work (replicas).
     ready_jobs, unacked: jobs in the queue now, and at consumers.
     published, completed: jobs ever; counters that begin again at 0 when their server does. done: of those completed the ones that
-    do not come again as a retry.
+    do not come again as a retry. returned: retries ever that have fallen due; due_soon: those that will within 10 s.
     in_flight: jobs in handlers. ending: those of them whose replica takes nothing more.
     busy_seconds: seconds ever spent in handlers, of all replicas.
     wait_mean, wait_p95, handler_mean, handler_p95: seconds, of late.
     oldest_age: seconds that the oldest ready job has waited.
     slow_trace: the trace id of a slow job, or "".
     pause: what an operator has forbidden.
-    unschedulable: why replicas that were asked for cannot start, or "".
+    unschedulable: why replicas that were asked for cannot start, or "". unready: why those that are there are not ready, or "".
     takeable: replicas that could go now, and all that they run would be done within their drain.
     paused: above 0 where all replicas take nothing for now, since they could not record outcomes.
     ends_itself: each replica takes one job and ends with it: fewer of them are none lost, and none can be taken away.
+    silent_at: when the newest figure was true of a signal whose last look failed; None where each one's last look was answered.
     """
 
     wall: float
@@ -74,6 +75,8 @@ class Observation:
     published: Seen = UNKNOWN
     completed: Seen = UNKNOWN
     done: Seen = UNKNOWN
+    returned: Seen = UNKNOWN
+    due_soon: Seen = UNKNOWN
     in_flight: Seen = UNKNOWN
     ending: Seen = UNKNOWN
     busy_seconds: Seen = UNKNOWN
@@ -88,6 +91,8 @@ class Observation:
     takeable: Seen = UNKNOWN
     paused: Seen = UNKNOWN
     ends_itself: bool = False
+    unready: str = ""
+    silent_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +111,8 @@ class Policy:
     startup_seconds: float = 5.0  # from asking for a replica to its first job, until it is learned
     drain_target: float = 5.0  # seconds within which a backlog is to be worked off; or those of a start, where it takes longer
     drain_seconds: float = 25.0  # seconds that a replica has to finish its running jobs before it is removed
-    slack_seconds: float = 0.5  # a backlog of at most this many seconds of arrivals counts as none
-    utilisation: float = 0.9  # how busy replicas are to be
+    slack_seconds: float = 0.5  # a backlog of at most this many seconds of arrivals counts as none; or of half a job's time
+    utilisation: float = 0.9  # how busy replicas are to be; nearer to 1 with jobs that take longer than `drain_target`
     tolerance: float = 0.1  # what is wanted may differ by so much from what runs before fewer are asked for
     step_up: float = 100.0  # at most this many times what runs, at once; and always at least `step_up_replicas` more
     step_up_replicas: int = 100  # see step_up
@@ -211,6 +216,7 @@ class AlertKind(StrEnum):
     AT_MAX = "at-max"
     UNSCHEDULABLE = "unschedulable"
     NOT_STARTING = "not-starting"
+    STALLED = "stalled"
 
 
 @dataclass(frozen=True, slots=True)

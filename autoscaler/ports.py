@@ -27,9 +27,10 @@ class Replica:
 class Workload:
     """What scales together, as the actuator sees it. asked: replicas that it is set to. at: monotonic seconds of this view.
 
-    unschedulable: why replicas cannot start (quota, no node), or "". pause: what an operator has forbidden. rolling: replicas of
-    two revisions are there, and which of them go first is not for us to say. ends_itself: each replica takes one delivery and ends
-    with it, so that `asked` falls by itself, and none is ever taken away.
+    unschedulable: why replicas cannot start (quota, no node), or "". unready: why those that are there are not ready, in their own
+    words, or "". pause: what an operator has forbidden. rolling: replicas of two revisions are there, and which of them go first is
+    not for us to say. ends_itself: each replica takes one delivery and ends with it, so that `asked` falls by itself, and none is
+    ever taken away.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Workload:
     unschedulable: str = ""
     rolling: bool = False
     ends_itself: bool = False
+    unready: str = ""
 
 
 @dataclass(frozen=True, slots=True)

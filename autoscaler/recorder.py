@@ -6,8 +6,8 @@ import asyncio
 import random
 from collections import deque
 
-from jobs.errors import StoreUnavailable
-from jobs.journal import Journal, ScalingRecord
+from core.errors import StoreUnavailable
+from core.journal import Journal, ScalingRecord
 from telemetry import logs
 from telemetry.supervisor import Beat, Supervised, Supervisor
 

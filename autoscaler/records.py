@@ -9,7 +9,7 @@ from autoscaler.alerts import trace_link
 from autoscaler.model import UNKNOWN, Decision, Observation, Unknown
 from autoscaler.ports import Workload
 from autoscaler.watchers import ages
-from jobs.journal import AlertRecord, ScalingRecord
+from core.journal import AlertRecord, ScalingRecord
 from telemetry import metrics
 
 
@@ -22,7 +22,15 @@ class Verdict(NamedTuple):
 
 
 def record_of(
-    verdict: Verdict, workload: Workload, now: float, *, scaled: int | None, dry_run: bool, error: str, trace_url: str
+    verdict: Verdict,
+    workload: Workload,
+    now: float,
+    *,
+    scaled: int | None,
+    cordoned: int,
+    dry_run: bool,
+    error: str,
+    trace_url: str,
 ) -> ScalingRecord:
     """The journal's record. now: monotonic seconds. scaled: what the workload was set to in this round, or None."""
     queue, seen, decision = verdict
@@ -44,6 +52,7 @@ def record_of(
         alerts=tuple(AlertRecord(a.kind.value, a.text, trace_link(trace_url, a.trace_id)) for a in decision.alerts),
         dry_run=dry_run,
         error=error,
+        cordoned=cordoned,
     )
 
 

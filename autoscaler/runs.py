@@ -7,7 +7,7 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from autoscaler.ports import Replica
-from jobs.figures import QueueFigures
+from core.figures import QueueFigures
 
 Told = Mapping[str, Mapping[str, QueueFigures]]
 
@@ -38,12 +38,14 @@ class Runs:
     def __init__(self) -> None:
         self._busy: dict[str, Busy] = {}
         self._silent: Set[str] = frozenset()
+        self._told: dict[str, Mapping[str, QueueFigures]] = {}
 
     def hear(self, told: Told, there: Set[str]) -> None:
         """told: the answers of a look. there: the replicas that may hold something, whether they answered or not."""
         kept = {name: busy for name, busy in self._busy.items() if name in there}
         self._busy = kept | {name: Busy.of(list(of.values())) for name, of in told.items()}
         self._silent = there - told.keys()
+        self._told = dict(told)
 
     def hear_one(self, name: str, figures: Mapping[str, QueueFigures] | None) -> None:
         """What one answered in between; None: it did not."""
@@ -51,6 +53,7 @@ class Runs:
             self._silent = self._silent | {name}
             return
         self._busy[name] = Busy.of(list(figures.values()))
+        self._told[name] = figures
         self._silent = self._silent - {name}
 
     def silent(self, replica: Replica) -> bool:
@@ -61,6 +64,14 @@ class Runs:
         """Whether it takes nothing; None: it cannot be cordoned, or does not say."""
         busy = self._busy.get(replica.name)
         return None if busy is None or self.silent(replica) else busy.cordoned
+
+    def ahead(self, replica: Replica, queue: str) -> tuple[float, int] | None:
+        """The seconds that the oldest of what it has taken ahead from a queue has waited, and its free slots. None where it does
+        not say, or takes nothing."""
+        of = self._told.get(replica.name, {}).get(queue)
+        if of is None or of.waited is None or of.free is None or replica.leaving or self.silent(replica) or of.cordoned:
+            return None
+        return of.waited, of.free if replica.ready else 0
 
     def idlest(self, replicas: Sequence[Replica]) -> list[Replica]:
         """Who is starting has nothing to lose, then whose runs end soonest; who did not answer comes last. A StatefulSet takes

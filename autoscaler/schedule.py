@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-from jobs.errors import SettingsError
+from core.errors import SettingsError
 
 
 @dataclass(frozen=True, slots=True)

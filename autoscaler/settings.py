@@ -11,9 +11,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, fi
 
 from autoscaler.model import Policy
 from autoscaler.schedule import Floor
-from jobs.errors import SettingsError
-from jobs.secret_url import Schemes
-from jobs.settings import Settings, file_of
+from core.errors import SettingsError
+from core.secret_url import Schemes
+from core.settings import Settings, file_of
 
 HttpUrl = Annotated[SecretStr, AfterValidator(Schemes("http", "https", optional=True))]
 # Label matchers of PromQL (https://prometheus.io/docs/prometheus/latest/querying/basics/), with commas between.
@@ -144,13 +144,26 @@ class ControllerSettings(Settings):
     )
     namespace: str = Field("", description="The Kubernetes namespace; empty is the one that the controller runs in.")
     consumer_port: int = Field(8081, ge=1, le=65_535, description="The port of consumers' probes, where a pod names none.")
-    lease: str = Field("headrace-controller", description="The Lease by which controllers agree on which one acts.")
+    lease_name: str = Field(
+        "headrace-controller",
+        description="The Lease by which controllers agree on which one acts.",
+        json_schema_extra={"was": "lease"},
+    )
     trace_url: str = Field("", description="A link to a trace, with `{trace_id}` in it, for alerts.")
     alert_url: HttpUrl = Field(
         SecretStr(""),
         description="Where alerts are posted in Alertmanager's v2 format, such as `http://alertmanager:9093/api/v2/alerts`.",
     )
-    registry: str = Field(".headrace/consumers", description="The folder in which local consumer processes are noted.")
+    registry: str = Field(
+        ".headrace/consumers", description="The folder in which local consumer processes are noted: of one controller at a time."
+    )
+    drain_seconds: float = Field(
+        25.0,
+        ge=0,
+        le=3600,
+        description="How long local consumer processes may take for their runs when they are to end, where the policy of their "
+        "workload does not say it. They get it as their own `HEADRACE_DRAIN_SECONDS`.",
+    )
     controller_host: str = Field("127.0.0.1", description="The address of the controller's probes and metrics.")
     controller_port: int = Field(8082, ge=0, le=65_535, description="Their port; 0 is any free one, which is logged.")
 

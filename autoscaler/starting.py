@@ -12,7 +12,7 @@ STARTS = 3.0
 # And at least so many seconds are waited: more of what does not come bring nothing.
 _LEAST_SECONDS = 30.0
 # A first start, with an image to be pulled, takes longer than anybody guessed, and is nobody's business for so long (seconds).
-_TOLD_AFTER = 120.0
+TOLD_AFTER = 120.0
 
 
 class Starting(NamedTuple):
@@ -42,7 +42,7 @@ class Starting(NamedTuple):
 
     def told(self, startup: float, now: float) -> bool:
         """Whether an operator should know. startup: seconds that one is expected to take."""
-        return self.missing_for(now) > max(STARTS * startup, _TOLD_AFTER)
+        return self.missing_for(now) > max(STARTS * startup, TOLD_AFTER)
 
     def most(self, policy: Policy, startup: float, now: float) -> float:
         """Replicas that may be asked for: what is ready and a step, while those that are missing do not come."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from math import inf
 from typing import Any, NamedTuple
 
-from autoscaler.starting import Starting
+from autoscaler.starting import STARTS, TOLD_AFTER, Starting
 from autoscaler.window import Peaks, Rate, Service, Startup
 
 NEVER = float("-inf")
+# For so many seconds nobody needs to know that no job runs: a store that is restarted is away for some, and so is a broker.
+_STALLED_AFTER = 30.0
 
 
 class Guard(NamedTuple):
@@ -42,7 +44,9 @@ class State(NamedTuple):
     """Times are monotonic seconds; NEVER is long ago, None is not now.
 
     settled_at: from then on replicas may be taken away. derived: arrivals come from what has ended and what is still there.
+    returns: retries that fall due, which the broker does not count among what is published.
     backlog, backlog_at: the last known one (jobs), and when it was so. idle_since: nothing has been there since.
+    stalled_since: jobs wait, and none has run since.
     down_at, step_at: the last time that replicas were taken away, or added.
     saturated_at: replicas that brought as much as more of them; until `saturated_until` there are no more. saturations: how often
     in a row that was found. retreated: a step back has cost nothing. immune: the first one did, and none is taken again before the
@@ -52,6 +56,7 @@ class State(NamedTuple):
     settled_at: float
     arrivals: Rate = Rate()
     derived: bool = False
+    returns: Rate = Rate()
     completions: Rate = Rate()
     progress: Rate = Rate()
     service: Service = Service()
@@ -62,6 +67,7 @@ class State(NamedTuple):
     backlog_at: float = NEVER
     blind_since: float | None = None
     idle_since: float | None = None
+    stalled_since: float | None = None
     down_at: float = NEVER
     step_at: float = NEVER
     guard: Guard | None = None
@@ -77,6 +83,15 @@ class State(NamedTuple):
     def throughput(self) -> Rate:
         """Jobs that are done for good, where that is told: a poisoned queue, whose jobs fail and come again, completes many."""
         return self.progress if self.progress.known else self.completions
+
+    def stalled_for(self, startup: float, now: float) -> float:
+        """Seconds for which nobody has worked on what waits; 0 until that is longer than starts take. startup: of a replica.
+
+        While none has been ready yet, a first start with an image to be pulled is waited for.
+        """
+        passed = 0.0 if self.stalled_since is None else now - self.stalled_since
+        least = _STALLED_AFTER if self.starting.ready > 0 or self.starting.lost else TOLD_AFTER
+        return passed if passed > max(STARTS * startup, least) else 0.0
 
     def blind_for(self, now: float) -> float:
         """Seconds since something of the queue was known; 0 in the first moment."""

@@ -13,8 +13,8 @@ from dataclasses import fields
 
 from autoscaler.model import UNKNOWN, Figure, Observation, Pause, Unknown
 from autoscaler.ports import Sighting, Signal, Workload
-from jobs.clock import Clock
-from jobs.errors import SignalError
+from core.clock import Clock
+from core.errors import SignalError
 from telemetry import logs, metrics
 from telemetry.supervisor import Beat, Supervised, Supervisor, cancelled
 
@@ -23,7 +23,7 @@ _log = logs.get("autoscaler.signals")
 # A figure of a later signal is taken where the preferred one is so many seconds older: its source has gone silent.
 _SILENT_SECONDS = 5.0
 # Counters of two sources have two zeros: whoever told one first is the only one who is asked for it.
-_COUNTERS = frozenset({"published", "completed", "done", "busy_seconds"})
+_COUNTERS = frozenset({"published", "completed", "done", "returned", "busy_seconds"})
 # The parts of the interval that a decision waits for the first signal, and then for the others: together less than all of it, so
 # that one that hangs slows down no other.
 _PATIENCE_FIRST, _PATIENCE = 0.6, 0.25
@@ -48,6 +48,8 @@ class Watchers:
         self._complained = {signal.name: "" for signal in signals}
         self._last: dict[str, float] = {}
         self._looking: dict[str, asyncio.Task[None]] = {}
+        self._began: dict[str, float] = {}  # looks that have not ended
+        self._took: dict[str, float] = {}  # the last one that was answered, seconds
         self._supervisor = supervisor or Supervisor()
         self._rounds: Supervised | None = None
         self.rounds = 0  # of looks that have ended
@@ -68,7 +70,9 @@ class Watchers:
 
     def observation(self, queue: str, workload: Workload) -> Observation:
         """Everything that is known of a queue now."""
-        figures: dict[str, Figure | Unknown] = {name: self._figure(queue, name) for name in _FIGURES}
+        chosen = {name: found for name in _FIGURES if (found := self._chosen(queue, name)) is not None}
+        figures: dict[str, Figure | Unknown] = {name: figure for name, (figure, _) in chosen.items()}
+        silent = {signal.name for signal in self._signals if self._is_silent(signal.name)}
         if workload.ends_itself:
             figures["takeable"] = Figure(0, workload.at)
         ready = sum(replica.ready for replica in workload.replicas)
@@ -81,12 +85,20 @@ class Watchers:
             slow_trace=next((trace for trace in traces if trace), ""),
             pause=Pause(workload.pause),
             unschedulable=workload.unschedulable,
+            unready=workload.unready,
             ends_itself=workload.ends_itself,
+            silent_at=max((figure.at for figure, source in chosen.values() if source in silent), default=None),
             **figures,
         )
 
-    def _figure(self, queue: str, name: str) -> Figure | Unknown:
-        found: Figure | Unknown = UNKNOWN
+    def _is_silent(self, name: str) -> bool:
+        """Whether its last look failed, or it has been looking for much longer than it took before."""
+        now, began = self._clock.steady(), self._began.get(name)
+        return bool(self._complained[name]) or (began is not None and now - began > self._interval + 2 * self._took.get(name, 0.0))
+
+    def _chosen(self, queue: str, name: str) -> tuple[Figure, str] | None:
+        """The figure, and the signal that tells it."""
+        found: tuple[Figure, str] | None = None
         for signal in self._signals:
             sighting = self._seen[signal.name].get(queue)
             if sighting is None or name not in sighting.figures:
@@ -94,8 +106,8 @@ class Watchers:
             if name in _COUNTERS and self._owner.setdefault((queue, name), signal.name) != signal.name:
                 continue
             figure = sighting.figures[name]
-            if found is UNKNOWN or figure.at > found.at + _SILENT_SECONDS:
-                found = figure
+            if found is None or figure.at > found[0].at + _SILENT_SECONDS:
+                found = figure, signal.name
         return found
 
     async def _run(self, beat: Beat) -> None:
@@ -115,11 +127,11 @@ class Watchers:
             await asyncio.sleep(max(0.05, self._interval * random.uniform(0.9, 1.1) - took))
 
     async def _look(self, signal: Signal) -> None:
-        began = self._clock.steady()
+        began = self._began[signal.name] = self._clock.steady()
         try:
             async with asyncio.timeout(_LOOK_AT_MOST):
                 self._seen[signal.name].update(await signal.look(self._queues))
-            self._last[signal.name] = began
+            self._last[signal.name], self._took[signal.name] = began, self._clock.steady() - began
             self._complain(signal.name, "")
         except SignalError as error:
             metrics.SIGNAL_ERRORS.labels(signal.name).inc()
@@ -127,6 +139,8 @@ class Watchers:
         except Exception as error:  # a mistake in a signal blinds it for one look, not for good
             metrics.SIGNAL_ERRORS.labels(signal.name).inc()
             self._complain(signal.name, f"{type(error).__name__}: {error}", traceback=True)
+        finally:
+            del self._began[signal.name]
         metrics.SIGNAL_AGE.labels(signal.name).set(self._clock.steady() - self._last[signal.name])
 
     def _complain(self, name: str, why: str, *, traceback: bool = False) -> None:

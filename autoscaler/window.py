@@ -5,7 +5,7 @@ Each is a frozen record and a function that gives the next one. Times are monoto
 
 from __future__ import annotations
 
-from math import exp, inf
+from math import exp, inf, sqrt
 from typing import NamedTuple
 
 from autoscaler.model import UNKNOWN, Figure, Seen, Unknown
@@ -13,8 +13,14 @@ from autoscaler.model import UNKNOWN, Figure, Seen, Unknown
 # A rate follows its counter with this time constant, unless told otherwise. Shorter follows noise; longer is late on a ramp, where
 # the backlog, which is always fresh, makes up for it.
 RATE_SECONDS = 3.0
-# Of long jobs it is longer, by a tenth of a job, and at most this.
+# Of long jobs it is longer, a job's time, and of rare ones, so that it is the mean of some 50: an exponential mean of n
+# events has a relative deviation of 1 / sqrt(2 n), which is then the policy's tolerance, 0.1. And at most this.
 RATE_AT_MOST = 60.0
+RATE_EVENTS = 50.0
+# But a reading so many deviations (of a Poisson count) above the rate is a surge, which is followed at once.
+SURGE_DEVIATIONS = 4.0
+# A counter that falls and comes back within so many seconds was told wrong in between, and did not begin anew.
+DIP_SECONDS = 60.0
 # Two readings that are closer tell nothing: 36 jobs within 1 ms are no 36,000/s.
 LEAST_SECONDS = 0.2
 # The slope of a rate is noisier than the rate: it is followed more slowly, and a forecast goes no further than to the double.
@@ -35,33 +41,51 @@ MOST_STARTUP, OUTAGE_SECONDS = 10.0, 120.0
 
 
 class Rate(NamedTuple):
-    """The rate of a counter. level: per second. trend: per second, per second. known: two readings have been seen."""
+    """The rate of a counter. level: per second. trend: per second, per second. known: two readings have been seen.
+
+    fell_from, fell_at: the reading before the last fall. fallen: the last reading was that fall.
+    """
 
     total: float = 0.0
     at: float = -inf
     level: float = 0.0
     trend: float = 0.0
     known: bool = False
+    fell_from: float = inf
+    fell_at: float = -inf
+    fallen: bool = False
 
-    def next(self, seen: Seen, *, follow: float = RATE_SECONDS, noisy: bool = False) -> Rate:
+    def next(self, seen: Seen, *, follow: float = RATE_SECONDS, events: float = 0.0, noisy: bool = False) -> Rate:
         """With a new reading. The same reading again, or none, changes nothing; a counter that went back began anew.
 
-        follow: the time constant, in seconds.
+        But one that soon jumps to where it was, or beyond, has not: a server whose statistics were incomplete for a while has told
+        less. And what it rose to before it fell may have been nonsense: a lower rate after the fall is believed at once.
+
+        follow: the time constant, in seconds. events: it is at least the time of so many of them, up to a minute, while chance
+        explains the reading.
         noisy: a sum of figures of different ages, which goes back without having begun anew. What it loses it gains soon after,
         so that both have to count: else a queue in which nothing arrives would seem to have arrivals.
         """
         if seen is UNKNOWN or seen.at < self.at + LEAST_SECONDS:
             return self
         delta, passed = seen.value - self.total, seen.at - self.at
-        if self.at == -inf or (delta < 0 and not noisy):
-            return Rate(seen.value, seen.at, self.level, self.trend, self.known)
+        if self.at == -inf:
+            return self._replace(total=seen.value, at=seen.at)
+        if delta < 0 and not noisy:
+            return self._replace(total=seen.value, at=seen.at, fell_from=self.total, fell_at=self.at, fallen=True)
+        usual = self.level * passed
+        if seen.value >= self.fell_from and _surge(delta, usual * MOST_GROWTH) and seen.at - self.fell_at < DIP_SECONDS:
+            before = self._replace(total=self.fell_from, at=self.fell_at, fell_from=inf, fallen=False)
+            return before.next(seen, follow=follow, events=events)
         sample = delta / passed
-        if not self.known:
-            return Rate(seen.value, seen.at, sample, 0.0, True)
+        if not self.known or (self.fallen and sample * MOST_GROWTH < self.level):
+            return self._replace(total=seen.value, at=seen.at, level=sample, trend=0.0, known=True, fallen=False)
+        if events and not _surge(delta, usual):
+            follow = max(follow, min(events / self.level, RATE_AT_MOST) if self.level > 0 else RATE_AT_MOST)
         level = self.level + (1.0 - exp(-passed / follow)) * (sample - self.level)
         slope = (level - self.level) / passed
         trend = self.trend + (1.0 - exp(-passed / TREND_SECONDS)) * (slope - self.trend)
-        return Rate(seen.value, seen.at, level, trend, True)
+        return self._replace(total=seen.value, at=seen.at, level=level, trend=trend, fallen=False)
 
     def forecast(self, lead: float) -> float:
         """The rate in `lead` seconds: never below today's, since what falls may rise again before fewer could take it."""
@@ -70,6 +94,11 @@ class Rate(NamedTuple):
     def counted_since(self, before: Rate) -> bool:
         """Whether something was counted since `before`."""
         return self.total > before.total and before.at != -inf
+
+
+def _surge(counted: float, usual: float) -> bool:
+    """Whether so many are more than chance explains where `usual` are expected."""
+    return counted > usual + SURGE_DEVIATIONS * sqrt(max(usual, 1.0))
 
 
 class Service(NamedTuple):

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from autoscaler.settings import ControllerSettings, WorkloadSettings
-from jobs.catalogue import Catalogue
-from jobs.errors import SettingsError
+from core.catalogue import Catalogue
+from core.errors import SettingsError
 from telemetry import logs, metrics
 
 _log = logs.get("autoscaler")
@@ -28,16 +28,16 @@ class Workloads(NamedTuple):
 
 
 def workloads_of(settings: ControllerSettings, catalogue: Catalogue) -> Workloads:
-    """What HEADRACE_WORKLOADS names; without it one workload with every queue.
+    """What HEADRACE_WORKLOADS names; without it one workload with every queue, or none where there is no queue yet.
 
     Raises SettingsError for a name that is there twice, a queue in two workloads, and where no contract has any of the queues.
     """
     queues = catalogue.topology().queues
-    given = settings.workloads or (WorkloadSettings(name="consumer", queues=queues),)
+    given = settings.workloads or ((WorkloadSettings(name="consumer", queues=queues),) if queues else ())
     _check(given)
     unknown = tuple((one.name, queue) for one in given for queue in one.queues if queue not in queues)
     known = {one.name: one for one in _narrowed(given, queues)}
-    if not known:
+    if given and not known:
         workload, queue = unknown[0]
         raise SettingsError(f"HEADRACE_WORKLOADS: {workload} names queue {queue!r}; the contracts have: {', '.join(queues)}")
     return Workloads(known, unknown)

@@ -28,8 +28,8 @@ from autoscaler.ports import Replica, Sighting, Workload
 from autoscaler.recorder import Recorder
 from autoscaler.runs import Runs
 from autoscaler.watchers import Watchers
-from jobs.clock import SystemClock
-from jobs.journal import ScalingRecord
+from core.clock import SystemClock
+from core.journal import ScalingRecord
 
 QUEUES = 300
 INTERVAL = 2.0

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import time
 
-from autoscaler.simulate import Fixed, simulate
-from autoscaler.simulation.scenarios import big_day
+from simulator.scenarios import big_day
+from simulator.simulate import Fixed, simulate
 
 
 def main() -> None:

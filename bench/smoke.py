@@ -20,14 +20,13 @@ from pathlib import Path
 
 import aiohttp
 
-import contracts
-from jobs.adapters import choose
-from jobs.catalogue import Catalogue
-from jobs.clock import SystemClock
-from jobs.envelope import Envelope
-from jobs.identity import new_job_id
-from jobs.ports import Message
-from jobs.settings import Settings
+from adapters import choose
+from core import project
+from core.clock import SystemClock
+from core.envelope import Envelope
+from core.identity import new_job_id
+from core.ports import Message
+from core.settings import Settings
 from tests.servers import free_port
 from tests.servers.rabbitmq import RabbitMQServer
 from tests.servers.redis import RedisServer
@@ -43,9 +42,9 @@ wrk.body = '{BODY.decode()}'
 """
 NO_OP = '''"""A handler that does nothing, in the place of the shipped one."""
 from consumer import Context, handler
-from contracts.order_settled import OrderSettled
+from app.contracts.order_settled import OrderSettled
 
-@handler("order.settled", queue="settlement")
+@handler("order.settled", queue="payouts")
 async def settle(order: OrderSettled, ctx: Context) -> None:
     return None
 '''
@@ -122,14 +121,14 @@ def consumer_program(broker: str, outcomes: str, port: int, folder: Path) -> Ite
     """A consumer of a copy of the project whose handler does nothing; its pid."""
     copy = folder / "copy"
     shutil.rmtree(copy, ignore_errors=True)
-    for package in ("contracts", "consumer", "jobs", "telemetry"):
+    for package in ("app", "consumer", "core", "adapters", "telemetry"):
         shutil.copytree(Path(package), copy / package)
-    (copy / "consumer/handlers/settlement.py").write_text(NO_OP)
+    (copy / "app/handlers/payouts.py").write_text(NO_OP)
     environment = {
         "HEADRACE_BROKER": broker,
         "HEADRACE_OUTCOMES": outcomes,
         "HEADRACE_PROBE_PORT": str(port),
-        "HEADRACE_QUEUES": "settlement",
+        "HEADRACE_QUEUES": "payouts",
         "HEADRACE_CONCURRENCY": "256",
         "PYTHONPATH": str(copy),
     }
@@ -140,13 +139,13 @@ def consumer_program(broker: str, outcomes: str, port: int, folder: Path) -> Ite
 async def settled(port: int) -> float:
     async with aiohttp.ClientSession() as client, client.get(f"http://127.0.0.1:{port}/metrics") as answer:
         text = await answer.text()
-    wanted = 'headrace_deliveries_total{queue="settlement",settlement="succeeded"}'
+    wanted = 'headrace_deliveries_total{queue="payouts",settlement="succeeded"}'
     return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(wanted))
 
 
 async def publish_backlog(url: str, count: int) -> None:
     settings = Settings(broker=url, connect_timeout=30)  # type: ignore[arg-type]  # pydantic makes it a secret
-    broker = choose.broker(settings, Catalogue.of(contracts).topology())
+    broker = choose.broker(settings, project.catalogue().topology())
     await broker.open()
     for _ in range(count // 500):
         window = []

@@ -20,12 +20,12 @@ from collections import deque
 from datetime import datetime
 from urllib.parse import unquote, urlsplit
 
-QUEUE = os.environ.get("STEP_QUEUE", "settlement")
+QUEUE = os.environ.get("STEP_QUEUE", "payouts")
 CONCURRENCY = int(os.environ.get("STEP_CONCURRENCY", "10"))
 SECONDS = float(os.environ.get("STEP_SECONDS", "0.1"))
 RESULTS = os.environ.get("STEP_RESULTS", "step.results")
 PORT = int(os.environ.get("STEP_PORT", "8081"))
-RECENT = 30.0  # seconds, as jobs/figures.py says
+RECENT = 30.0  # seconds, as core/figures.py says
 
 _FRAME = struct.Struct(">BHI")
 _METHOD, _HEADER, _BODY = 1, 2, 3
@@ -166,7 +166,7 @@ class Worker(asyncio.Protocol):
     # ------------------------------------------------------------------------------------------------------- to others
 
     def figures(self) -> dict[str, dict[str, float]]:
-        """As jobs/figures.py has them."""
+        """As core/figures.py has them."""
         now = time.time()
         while self._recent and self._recent[0][0] < now - RECENT:
             self._recent.popleft()

@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
-from jobs.errors import HeadraceError, SettingsError
+from core.errors import HeadraceError, SettingsError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Headrace: jobs over HTTP, durable queues, consumers.")
+_WHAT = "Headrace: jobs over HTTP, durable queues, consumers."
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 Broker = Annotated[str | None, typer.Option(help="URL of the broker; without it, an SQLite file.")]
 Outcomes = Annotated[str | None, typer.Option(help="URL of the outcome store; without it, the same SQLite file.")]
@@ -25,6 +26,23 @@ Least = Annotated[int, typer.Option("--min", min=1, max=64, help="The fewest con
 Most = Annotated[int, typer.Option("--max", min=1, max=64, help="The most; the controller decides between the two.")]
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"headrace {version('headrace')}")
+        raise typer.Exit
+
+
+@app.callback(help=_WHAT)
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version, and end.")
+    ] = False,
+) -> None:
+    """What holds for all commands."""
+
+
 def _consumers(least: int, most: int) -> tuple[int, int]:
     if least > most:
         raise SettingsError(f"--min {least} is above --max {most}: raise --max, or lower --min")
@@ -36,12 +54,23 @@ def up(
     broker: Broker = None,
     outcomes: Outcomes = None,
     least: Least = 1,
-    most: Most = 4,
+    most: Annotated[
+        int,
+        typer.Option(
+            "--max",
+            min=1,
+            max=64,
+            help="The most; the controller decides between the two. Also the most of each --job queue, beside them.",
+        ),
+    ] = 4,
     job: Annotated[
         list[str] | None,
-        typer.Option(help="A queue of long jobs: each gets a process of its own, which ends with it. May be repeated."),
+        typer.Option(
+            help="A queue of long jobs: each job gets a process of its own, which ends with it; --max of them at most, and "
+            "none while the queue is empty. May be repeated."
+        ),
     ] = None,
-    data: Annotated[Path, typer.Option(help="The folder of its files.")] = Path(".headrace"),
+    data: Annotated[Path, typer.Option(help="The folder of its files: of one `headrace up` at a time.")] = Path(".headrace"),
     port: Annotated[int, typer.Option(min=1, max=65_535, help="The gateway's port; another one if it is taken.")] = 8080,
 ) -> None:
     """Run gateway, consumers and a mail sink on this machine, until Ctrl-C."""
@@ -138,11 +167,14 @@ def check() -> None:
 @app.command()
 def bindings(
     prune: Annotated[bool, typer.Option(help="Remove what no contract names, once no older release runs.")] = False,
+    advise: Annotated[
+        bool, typer.Option(help="Leave out what is as it should be; warn where settings and contracts do not fit, as `check` does.")
+    ] = False,
 ) -> None:
     """Show which queues get which job types at RabbitMQ, those of earlier releases included."""
     from cli.bindings import bindings as run
 
-    raise typer.Exit(asyncio.run(run(prune)))
+    raise typer.Exit(asyncio.run(run(prune, advise)))
 
 
 dead = typer.Typer(no_args_is_help=True, help="Dead letters: list, show, replay, drop.")
@@ -225,13 +257,20 @@ def key_hash(name: Name, scopes: Scopes, json: Json = False) -> None:
 def simulate(
     trace: Annotated[
         list[str] | None,
-        typer.Option(help="A CSV file, a generator (step, spike, ...), measured-step or day; may be repeated."),
+        typer.Option(
+            help="A CSV file (bench/traces/README.md), or step, ramp, spike, diurnal, on_off, poisson, silent_then_burst, "
+            "measured-step, day; may be repeated."
+        ),
     ] = None,
     policy: Annotated[
-        str, typer.Option(help="Policies by name, with commas between; fixed:12 is a fleet of 12; oracle is the bound of them all.")
+        str,
+        typer.Option(
+            help="With commas between: ours, keda, keda-rate, hpa, kpa, practo, fixed (by the peak), fixed:12 (always 12), "
+            "oracle (the bound of them all)."
+        ),
     ] = "ours,keda,kpa,practo,oracle",
     out: Annotated[Path | None, typer.Option(help="Write a report in HTML, with its pictures beside it.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="End with one line of JSON; docs/controller.md has its keys.")] = False,
     engine: Annotated[
         str | None,
         typer.Option(

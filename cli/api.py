@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 import aiohttp
 import orjson
 
-from jobs.clock import SystemClock
-from jobs.errors import HeadraceError, SettingsError
-from jobs.outgoing import Outgoing, untrusted
-from jobs.settings import TlsSettings, load
+from core.clock import SystemClock
+from core.errors import HeadraceError, SettingsError
+from core.outgoing import Outgoing, untrusted
+from core.settings import TlsSettings, load
 
 KEY_VARIABLE = "HEADRACE_API_KEY"
 _LONGEST_ASKED = 60.0  # seconds; whoever asks for a longer pause is asked again before
@@ -46,7 +46,7 @@ class Address(NamedTuple):
             key = os.environ.get(KEY_VARIABLE, "")
         else:
             try:
-                key = self.key_file.read_text(encoding="ascii").strip()
+                key = self.key_file.read_text(encoding="utf-8-sig").strip()  # what is not ASCII is refused below
             except OSError as error:
                 raise GatewayError(f"--api-key-file {self.key_file}: {error.strerror}") from None
             except UnicodeDecodeError:

@@ -9,19 +9,24 @@ from urllib.parse import unquote, urlsplit
 from rich.console import Console
 from rich.table import Table
 
-import contracts
+from adapters.rabbitmq.bindings import Binding, Bindings, of
 from autoscaler.settings import ControllerSettings
 from autoscaler.signals.rabbitmq import rows, session
-from jobs.adapters.rabbitmq.bindings import Binding, Bindings, of
-from jobs.catalogue import Catalogue
-from jobs.errors import HeadraceError
-from jobs.outgoing import Outgoing
-from jobs.settings import load
-from jobs.topology import DELAY_ARRIVAL, DELAY_DUE, EXCHANGE
+from cli.advice import of_this_release
+from core import project
+from core.errors import HeadraceError
+from core.outgoing import Outgoing
+from core.settings import load
+from core.topology import DELAY_ARRIVAL, DELAY_DUE, EXCHANGE
 
 _UNKNOWN = (
-    "what earlier releases bound is not known: nothing is recorded yet, and HEADRACE_MANAGEMENT_URL names no management API. "
-    "`headrace bindings --prune` records this release's, for the next one"
+    "Whether earlier releases bound more is not known: HEADRACE_MANAGEMENT_URL names no management API that could be asked, and "
+    "`headrace bindings --prune` has never run with this broker."
+)
+_FIRST = (
+    "0 removed. This was the first `--prune` with this broker, so there was no record of what earlier releases bound. It has now "
+    "recorded the {count} bindings of this release; the next release's `--prune` removes those of them that it does not name. "
+    "To find what earlier releases bound, set HEADRACE_MANAGEMENT_URL and run it again."
 )
 
 
@@ -37,8 +42,11 @@ class Known:
         return (self.bound or set()) - self.wanted
 
 
-async def bindings(prune: bool) -> int:
-    """List them, with `prune` also remove what no contract names; the exit code: 1 when that could not be done."""
+async def bindings(prune: bool, advise: bool) -> int:
+    """List them, with `prune` also remove what no contract names; the exit code: 1 when that could not be done.
+
+    advise: leave out those that are as they should be, and warn of what is not meant so elsewhere.
+    """
     console = Console()
     try:
         settings = load(ControllerSettings)
@@ -47,14 +55,17 @@ async def bindings(prune: bool) -> int:
             return 0
         async with _opened(settings) as broker:
             known = await look(settings, broker)
-            _print(console, known)
+            _print(console, known, whole=not advise, prune=prune)
             if prune:
                 await broker.unbind(known.stale)
                 await broker.record(known.wanted)
-                console.print(f"{len(known.stale)} removed")
+                first = known.bound is None and not advise
+                console.print(_FIRST.format(count=len(known.wanted)) if first else f"{len(known.stale)} removed", highlight=False)
     except HeadraceError as error:
         console.print(f"✗ {error}", style="red", markup=False, highlight=False)
         return 1
+    for line in of_this_release() if advise else []:
+        console.print(f"! {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     return 0
 
 
@@ -73,7 +84,7 @@ async def told(settings: ControllerSettings) -> list[str]:
 
 async def look(settings: ControllerSettings, broker: Bindings) -> Known:
     """By the management API where its URL is given, else by what was recorded."""
-    wanted = of(Catalogue.of(contracts).topology())
+    wanted = of(project.catalogue().topology())
     if settings.management():
         return Known(wanted, await _managed(settings))
     return Known(wanted, await broker.recorded())
@@ -107,10 +118,12 @@ def _opened(settings: ControllerSettings) -> AbstractAsyncContextManager[Binding
     return Bindings.at(settings.broker.get_secret_value(), settings.connect_timeout, settings.replication_factor, settings.ca_file)
 
 
-def _print(console: Console, known: Known) -> None:
+def _print(console: Console, known: Known, *, whole: bool, prune: bool) -> None:
+    """whole: also what is as it should be. prune: what is not known is said after it."""
     table = Table("job type", "queue", "contract")
-    for job_type, queue in sorted(known.wanted | (known.bound or set())):
+    for job_type, queue in sorted(known.wanted | known.stale if whole else known.stale):
         table.add_row(job_type, queue, "yes" if (job_type, queue) in known.wanted else "no: jobs still go there")
-    console.print(table)
-    if known.bound is None:
+    if table.row_count:
+        console.print(table)
+    if known.bound is None and whole and not prune:
         console.print(_UNKNOWN)

@@ -10,17 +10,16 @@ from typing import Protocol, runtime_checkable
 
 from rich.console import Console
 
+from adapters import choose
 from autoscaler.settings import ControllerSettings
-from autoscaler.workloads import workloads_of
 from cli import names
+from cli.advice import advice
 from cli.bindings import told
 from cli.loaded import loaded
-from consumer.app import beyond_drain
 from consumer.registry import Registry
 from consumer.settings import ConsumerSettings
-from jobs.adapters import choose
-from jobs.errors import BrokerError, HeadraceError, SignalError, StoreUnavailable, TopologyMismatch
-from jobs.settings import load
+from core.errors import BrokerError, HeadraceError, SignalError, StoreUnavailable, TopologyMismatch
+from core.settings import load
 
 _REMEDY = "Start the server, or mend {0} (or the file that {0}_FILE names)"
 
@@ -38,36 +37,12 @@ async def check() -> int:
     try:
         settings, registry = loaded()
     except HeadraceError as error:
-        return _report(console, [str(error)])
+        return _report(console, [str(error)], names.unknown())
     queues = registry.catalogue.topology().queues
-    found = [f"queue {queue}: no handler for {name}; add one in consumer/handlers/" for queue, name in registry.missing(queues)]
+    found = [f"queue {queue}: no handler for {name}; add one in app/handlers/" for queue, name in registry.missing(queues)]
     found += await _broker(settings, registry, console)
     found += await _store(settings, console)
-    return _report(console, found, [*_unknown_queues(registry), *_long_runs(settings, registry)])
-
-
-def _unknown_queues(registry: Registry) -> list[str]:
-    """What `loaded` has read: it can be."""
-    catalogue = registry.catalogue
-    return [
-        f"HEADRACE_WORKLOADS: {workload} names queue {queue!r}, which no contract has: the controller leaves it alone, and "
-        f"a consumer of it does not start. The contracts have: {', '.join(catalogue.topology().queues)}"
-        for workload, queue in workloads_of(load(ControllerSettings), catalogue).unknown
-    ]
-
-
-def _long_runs(settings: ConsumerSettings, registry: Registry) -> list[str]:
-    """Not of queues whose jobs have a process each, as far as the workloads are known here: no rollout ends those."""
-    apart = {queue for workload in load(ControllerSettings).workloads if workload.ends_itself for queue in workload.queues}
-    queues = [queue for queue in registry.catalogue.topology().queues if queue not in apart]
-    what = (
-        "what runs on at a rollout begins again. Raise it (in the chart drainSeconds), lower the contract's time_limit, or give "
-        "each job a process of its own (in the chart mode: job)"
-    )
-    return [
-        f"queue {queue}: {name} may run for {limit:g} s, HEADRACE_DRAIN_SECONDS is {settings.drain_seconds:g}: {what}"
-        for queue, name, limit in beyond_drain(settings, registry, queues)
-    ]
+    return _report(console, found, advice(settings, registry))
 
 
 async def _broker(settings: ConsumerSettings, registry: Registry, console: Console) -> list[str]:
@@ -111,10 +86,12 @@ async def _store(settings: ConsumerSettings, console: Console) -> list[str]:
 
 def _report(console: Console, found: list[str], warnings: Sequence[str] = ()) -> int:
     """found: what has to be mended. warnings: what may be meant so, as a name that another program reads."""
-    for line in [*names.unknown(), *warnings]:
+    for line in warnings:
         console.print(f"! {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     for line in found:
         console.print(f"✗ {line}", style="red", markup=False, highlight=False, soft_wrap=True)
     if not found:
-        console.print("✓ nothing to mend", style="green")
+        n = len(warnings)
+        besides = "" if not n else "; 1 warning above" if n == 1 else f"; {n} warnings above"
+        console.print(f"✓ nothing to mend{besides}", style="green")
     return 1 if found else 0

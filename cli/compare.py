@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
-from autoscaler.simulate import Score
-from autoscaler.simulation.scenarios import Scenario
-from autoscaler.sweep import Point, better_than, ratio_at_equal_lateness
 from cli.grids import DEFAULT, curve, our_curve
+from simulator.scenarios import Scenario
+from simulator.simulate import Score
+from simulator.sweep import Point, better_than, least_pods, ratio_at_equal_lateness
+
+HEADS: Final = ("policy", "at its defaults", "at its best setting", "settings tried")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +42,67 @@ def compare(scenario: Scenario, policies: Sequence[str], seed: int, *, knob: boo
     return Comparison(scenario.name, our_curve(scenario, seed) if knob else (), curves)
 
 
+class Row(NamedTuple):
+    """A rival against ours. default, ratio: our pod-seconds over its own, at its defaults and at `best`, the setting at which it is
+    cheapest beside ours; None where ours is later at every setting. ours: our setting that `best` is compared with.
+    """
+
+    policy: str
+    default: float | None
+    ratio: float | None
+    best: Point
+    ours: Point | None
+    tried: int
+
+
+def rows(found: Comparison) -> list[Row]:
+    """One for each policy that was searched."""
+    return [_row(found, name, points) for name, points in found.curves.items()]
+
+
+def _row(found: Comparison, name: str, points: Sequence[Point]) -> Row:
+    best = max(points, key=lambda point: found.ratio(point.score) or float("inf"))
+    ours = least_pods(found.ours, best.score.late_s)
+    return Row(name, found.ratio(points[0].score), found.ratio(best.score), best, ours, len(points))
+
+
+def title(trace: str) -> str:
+    """What the figures of the table are."""
+    return f"{trace}: our pod-seconds ÷ theirs, with our drain target turned until we are no later"
+
+
+def sentence(row: Row) -> str:
+    """Its best setting in full, how late it is, and which of ours it is compared with."""
+    best = f"{row.policy} at its best: {row.best.setting}: {_cost(row.best.score)}"
+    return (
+        f"{best}; ours is later at every setting"
+        if row.ours is None
+        else f"{best}; ours {row.ours.setting}: {_cost(row.ours.score)}"
+    )
+
+
+def told(ratio: float | None) -> str:
+    return "ours is later" if ratio is None else f"{ratio:.2f}"
+
+
+def _cost(score: Score) -> str:
+    return f"{score.late_s:,g} s late, {score.pod_seconds:,.0f} pod-seconds"
+
+
 def show(found: Comparison, console: Console) -> None:
     """For each rival: its defaults and its best setting against ours; and which of its settings beat our default in both."""
-    table = Table(title=f"{found.trace}: our pod-seconds ÷ theirs, where we are no later", title_justify="left")
-    for name in ("policy", "at its defaults", "at its best setting", "which is", "settings tried"):
-        table.add_column(name, justify="left" if name in ("policy", "which is") else "right")
-    for name, points in found.curves.items():
-        worst = max(points, key=lambda point: found.ratio(point.score) or float("inf"))
-        table.add_row(name, _ratio(found.ratio(points[0].score)), _ratio(found.ratio(worst.score)), worst.setting, str(len(points)))
+    table = Table(title=title(found.trace), title_justify="left")
+    for name in HEADS:
+        table.add_column(name, justify="left" if name == HEADS[0] else "right")
+    for row in rows(found):
+        table.add_row(row.policy, told(row.default), told(row.ratio), str(row.tried))
     console.print(table)
+    for row in rows(found):
+        console.print(sentence(row), highlight=False, soft_wrap=True)
     default = next(point.score for point in found.ours if point.setting == DEFAULT)
     rivals = {name: points for name, points in found.curves.items() if name != "oracle"}
     for name, point in better_than(default, rivals):
-        both = f"{point.score.late_s:g} s late and {point.score.pod_seconds:,.0f} pod-seconds"
-        console.print(f"better than our default in both: {name} {point.setting}: {both}", style="yellow", highlight=False)
-
-
-def _ratio(value: float | None) -> str:
-    return "never so punctual" if value is None else f"{value:.2f}"
+        both = _cost(point.score)
+        console.print(
+            f"better than our default in both: {name} {point.setting}: {both}", style="yellow", highlight=False, soft_wrap=True
+        )

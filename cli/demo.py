@@ -13,13 +13,17 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from autoscaler.actuators.process import TO_CLOSE
 from cli.loaded import loaded
 from cli.population import count_effects, population
 from cli.supervisor import Supervisor
 from cli.system import System, local_system
 from cli.tally import Tally
 from cli.traffic import Traffic
-from jobs.clock import SystemClock
+from core import project
+from core.catalogue import Catalogue
+from core.clock import SystemClock
+from core.errors import SettingsError
 
 
 async def demo(
@@ -35,6 +39,7 @@ async def demo(
 
     consumers: the fewest and the most processes. SIGTERM cancels it, so that its processes and files go. Raises HeadraceError.
     """
+    check_what_it_needs(project.catalogue())
     console = Console(stderr=as_json)
     _cancel_at_sigterm()
     clock = SystemClock()
@@ -44,12 +49,12 @@ async def demo(
         # Its own traffic has no key, whatever the environment asks of other callers.
         own = {"HEADRACE_HOST": "127.0.0.1", "HEADRACE_API_KEYS": "open"}
         system = local_system(Path(folder), broker=broker, outcomes=outcomes, consumers=consumers, port=0, more=own)
-        loaded(system.settings)
+        drain = loaded(system.settings)[0].drain_seconds + TO_CLOSE
         tally = Tally(users)
-        async with Supervisor(system.programs, drain=45.0, said=lambda line: console.print(line, markup=False)):
+        async with Supervisor(system.programs, drain=drain, said=lambda line: console.print(line, markup=False)):
             traffic = Traffic(system.url, people, tally, lambda: next(system.consumers()).kill() if kill else None)
             took = await _watched(traffic, system, tally, console, timeout)
-        effects = count_effects(people, system.mails, Path(system.database.partition("///")[2]))
+        effects = count_effects(people, Path(folder) / "mails.jsonl", Path(folder) / "points.db")
     expected_dead = sum(user.kind == "gone" for user in people)
     report = {
         "accepted": tally.accepted,
@@ -68,6 +73,16 @@ async def demo(
     if as_json:
         print(json.dumps(report))
     return 1 if report["lost"] or report["duplicated_effects"] else 0
+
+
+def check_what_it_needs(catalogue: Catalogue) -> None:
+    """Raises SettingsError where the example is gone: what became of its jobs is counted from its mails and rows."""
+    example = catalogue.get("user.registered")
+    if example is None or set(example.queues) != {"email", "points"}:
+        raise SettingsError(
+            "the demo needs the example's job type user.registered, with its handlers in the queues email and points; without it, "
+            "`headrace up` runs what is in app/, and `headrace try JOB_TYPE PAYLOAD` submits a job and follows it"
+        )
 
 
 def _cancel_at_sigterm() -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import product
 
-from autoscaler.rivals import Mode
-from autoscaler.simulation.scenarios import Scenario
-from autoscaler.simulation.world import World
-from autoscaler.sweep import Point, bound_of, score_of
 from cli.policies import ORACLE, Build, build, hpa, keda, kpa, ours, practo
+from simulator.rivals import Mode
+from simulator.scenarios import Scenario
+from simulator.sweep import Point, bound_of, score_of
+from simulator.world import World
 
 # Seconds within which a backlog is to be gone.
 DEFAULT = "drain_target=5"

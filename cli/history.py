@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from autoscaler.simulation.buckets import Buckets, from_histogram
-from autoscaler.simulation.counters import Growth, by_minute, gaps, grown, scrape_interval, spread_over
-from autoscaler.simulation.sizes import Sizes
 from cli.prometheus import CHUNK, Prometheus, PrometheusError, Series
-from jobs.clock import rfc3339
-from jobs.errors import SettingsError
+from core.clock import rfc3339
+from core.errors import SettingsError
+from simulator.buckets import Buckets, from_histogram
+from simulator.counters import Growth, by_minute, gaps, grown, scrape_interval, spread_over
+from simulator.sizes import Sizes
 
 _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _LEAST: Final = 600.0  # seconds between the first and the last sample: less shows no policy anything

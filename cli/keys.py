@@ -8,7 +8,7 @@ from getpass import getpass
 
 import orjson
 
-from jobs.errors import SettingsError
+from core.errors import SettingsError
 from service.keys import SCOPES, line_of, new_key
 
 _WORD = re.compile(r"[A-Za-z._-]{1,20}", re.ASCII)  # nothing that could be a key in the wrong place

@@ -6,16 +6,14 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-import consumer.handlers
-import contracts
 from autoscaler.settings import ControllerSettings
 from autoscaler.workloads import workloads_of
 from cli import names
 from consumer.app import check_limits
 from consumer.registry import Registry
 from consumer.settings import ConsumerSettings
-from jobs.catalogue import Catalogue
-from jobs.settings import load
+from core import project
+from core.settings import load
 from service.key_files import keys_of
 from service.settings import GatewaySettings
 
@@ -25,9 +23,9 @@ def loaded(more: Mapping[str, str] | None = None) -> tuple[ConsumerSettings, Reg
     with _environment(more or {}):
         settings = load(ConsumerSettings)
         keys_of(load(GatewaySettings))
-        registry = Registry.of(Catalogue.of(contracts), consumer.handlers)
+        registry = Registry.of(project.catalogue(), *project.handlers())
         workloads_of(load(ControllerSettings), registry.catalogue)
-        for kind in names.of_handlers():
+        for kind in names.of_app():
             load(kind)
     check_limits(settings, registry, registry.catalogue.topology().queues)
     return settings, registry

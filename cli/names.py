@@ -13,26 +13,31 @@ from pydantic_settings import BaseSettings
 from autoscaler.settings import ControllerSettings
 from cli.api import KEY_VARIABLE
 from consumer.settings import ConsumerSettings
-from jobs.settings import PREFIX
+from core import project
+from core.settings import PREFIX, old_name, renamed
 from service.settings import GatewaySettings
 
 # Read by the command line, by tests and by the Makefile, and by no program.
-_OTHERS = (KEY_VARIABLE, *(PREFIX + name for name in ("SIM_SCHEDULES", "BASE_IMAGE", "CHAOS_PROJECT", "CHECKOV", "HELM3")))
+_TOOLS = ("SIM_SCHEDULES", "BASE_IMAGE", "CHAOS_PROJECT", "CHECKOV", "HELM3")
+_OTHERS = (KEY_VARIABLE, project.VARIABLE, *(PREFIX + name for name in _TOOLS))
 _OTHERS_BEGIN = (PREFIX + "TEST_", PREFIX + "CLUSTER")
 
 
-def of_handlers() -> list[type[BaseSettings]]:
-    """The settings classes in `consumer.handlers`, whose modules the registry has imported."""
-    found = (kind for kind in _below(BaseSettings) if kind.__module__.startswith("consumer.handlers."))
+def of_app() -> list[type[BaseSettings]]:
+    """The settings classes of what is yours, whose modules the registry has imported."""
+    found = (kind for kind in _below(BaseSettings) if kind.__module__.startswith(f"{project.app()}."))
     return sorted(found, key=lambda kind: (kind.__module__, kind.__qualname__))
 
 
 def unknown() -> list[str]:
-    """A line for each variable with our prefix, in the environment or in .env, that nobody reads."""
-    kinds: list[type[BaseSettings]] = [GatewaySettings, ConsumerSettings, ControllerSettings, *of_handlers()]
-    known = {PREFIX + name.upper() for kind in kinds for name in kind.model_fields} | set(_OTHERS)
+    """A line for each variable with our prefix, in the environment or in .env, that nobody reads, or under a name that it had."""
+    kinds: list[type[BaseSettings]] = [GatewaySettings, ConsumerSettings, ControllerSettings, *of_app()]
+    fields = [(name, field) for kind in kinds for name, field in kind.model_fields.items()]
+    known = {PREFIX + name.upper() for name, _ in fields} | set(_OTHERS)
+    known |= {PREFIX + old_name(field).upper() for _, field in fields if old_name(field)}
     given = os.environ.keys() | (dotenv_values(".env").keys() if Path(".env").is_file() else set())
-    return [_told(name, known) for name in sorted(given) if _ours(name) and name.upper() not in known]
+    found = [_told(name, known) for name in sorted(given) if _ours(name) and name.upper() not in known]
+    return found + [line for kind in kinds for line in renamed(kind)]
 
 
 def _ours(name: str) -> bool:

@@ -38,14 +38,20 @@ async def dead_list(address: Address, queue: str | None, job_type: str | None, l
 
 
 def _letters(items: list[dict[str, Any]]) -> Table:
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("dead id", "queue", "job type", "reason", "tries"):
-        table.add_column(name, no_wrap=True)
+    table = _table("dead id", "queue", "job type", "reason", "tries")
     for name in ("died at, UTC", "replayed"):  # a time may stand below its date
         table.add_column(name)
     for item in items:
         said = [str(item[name]) for name in ("dead_id", "queue", "job_type", "reason", "attempts")]
         table.add_row(*said, _short(item["died_at"]), _short(item["replayed_at"]))
+    return table
+
+
+def _table(*names: str) -> Table:
+    """names: of columns that are never wrapped."""
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in names:
+        table.add_column(name, no_wrap=True)
     return table
 
 
@@ -64,10 +70,9 @@ def _print_whole(table: Table) -> None:
 
 def _tell_of_typos(queue: str | None, job_type: str | None) -> None:
     """A note about a name that no contract has. It is asked for all the same: dead letters outlive their contracts."""
-    import contracts
-    from jobs.catalogue import Catalogue
+    from core import project
 
-    catalogue = Catalogue.of(contracts)
+    catalogue = project.catalogue()
     console = Console(stderr=True)
     if queue is not None and queue not in (known := catalogue.topology().queues):
         console.print(
@@ -104,12 +109,30 @@ async def dead_drop(address: Address, dead_id: str) -> None:
 
 
 def show_job(job: dict[str, Any]) -> None:
-    table = Table("queue", "state", "attempts", "started", "ended", "result or error", title=f"{job['job_type']} {job['job_id']}")
+    """Its deliveries as a table of at most 80 columns with usual names; below it what each said, whole, as it may be long."""
+    console = Console()
+    console.print(f"{job['job_type']} {job['job_id']}", markup=False, highlight=False, soft_wrap=True)
+    _print_whole(_deliveries(job["deliveries"]))
     for delivery in job["deliveries"]:
-        said = delivery["error"]["message"] if delivery["error"] else delivery["result"]
-        shown = (delivery["queue"], delivery["state"], delivery["attempts"], delivery["started_at"], delivery["ended_at"], said)
-        table.add_row(*("" if value is None else str(value) for value in shown))
-    Console().print(table)
+        if said := _said(delivery):
+            console.print(f"{delivery['queue']}: {said}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _deliveries(items: list[dict[str, Any]]) -> Table:
+    table = _table("queue", "state", "tries")
+    for name in ("started, UTC", "ended, UTC"):  # a time may stand below its date
+        table.add_column(name)
+    for item in items:
+        said = [str(item[name]) for name in ("queue", "state", "attempts")]
+        table.add_row(*said, _short(item["started_at"]), _short(item["ended_at"]))
+    return table
+
+
+def _said(delivery: dict[str, Any]) -> str:
+    """The error of its last run or the result, on one line."""
+    if delivery["error"]:
+        return str(delivery["error"]["message"])
+    return "" if delivery["result"] is None else orjson.dumps(delivery["result"]).decode()
 
 
 def _print(value: Any) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO, StringIO
+from itertools import cycle
+from math import log10
 from typing import Any, Final
 
 import matplotlib as mpl
@@ -12,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from autoscaler.simulate import Run, Score, Series
+from simulator.simulate import Run, Score, Series
 
 # Okabe and Ito's palette, which the colour-blind can tell apart; a policy has the same colour in every picture.
 _COLOURS: Final[Mapping[str, str]] = {
@@ -25,7 +27,9 @@ _COLOURS: Final[Mapping[str, str]] = {
 }
 _OTHERS: Final = ("#e69f00", "#56b4e9", "#7b5ea7", "#a0522d")
 _DASHES: Final[Mapping[str, str]] = {"oracle": "--", "fixed": ":"}
-_MARKS: Final = "oDs^vPX*"
+_MARKS: Final = "Ds^vPX*"  # ours has the dot
+_LINEAR: Final = 100  # jobs: a backlog up to this one is drawn on a linear axis
+_POINTS: Final[dict[str, Any]] = {"markersize": 7, "linewidth": 1.3, "alpha": 0.9, "clip_on": False}
 _STYLE: Final[dict[Any, Any]] = {  # matplotlib types the keys as one literal each
     "font.size": 10,
     "axes.titlesize": 10.5,
@@ -57,7 +61,7 @@ def colours(policies: Iterable[str]) -> dict[str, str]:
 
 
 def course(runs: Sequence[Run]) -> Figure:
-    """Arrivals, each run's backlog, and the replicas of all, on one time axis. Thin lines are the replicas that are ready."""
+    """Arrivals, each run's backlog, and the replicas of all, on one time axis. Thin lines are the replicas that run."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(11, 6.4 + 0.85 * len(runs)), layout="constrained")
         rates, *backlogs, replicas = figure.subplots(2 + len(runs), 1, sharex=True, height_ratios=(1.6, *[0.85] * len(runs), 3.8))
@@ -66,10 +70,14 @@ def course(runs: Sequence[Run]) -> Figure:
         divisor, unit = _time_unit(length)
         _arrivals(rates, runs[0].series, divisor)
         for run, axes in zip(runs, backlogs, strict=True):
-            _backlog(axes, run, colour[family(run.score.policy)], divisor, max(run.score.max_backlog for run in runs))
+            _backlog(axes, run, colour[family(run.score.policy)], divisor)
+            _backlog_scale(axes, max(run.score.max_backlog for run in runs), linear=_is_low(runs))
             _replicas(replicas, run, colour[family(run.score.policy)], divisor)
-        backlogs[0].set_title("Backlog: jobs waiting and in handlers")
-        _label(replicas, "Replicas asked for (thin: ready)", "replicas")
+        scale = "" if _is_low(runs) else " (logarithmic from 10 jobs on)"
+        backlogs[0].set_title(f"Backlog: jobs waiting and in handlers{scale}")
+        _label(
+            replicas, "Replicas asked for (thin: those that run, with those that take no more and end what they run)", "replicas"
+        )
         replicas.set_xlabel(f"time ({unit})")
         replicas.xaxis.set_major_locator(MaxNLocator(9, steps=[1, 2, 3, 6, 10] if unit == "h" else [1, 2, 5, 10]))
         replicas.set_xlim(0, length / divisor)
@@ -85,17 +93,18 @@ def _arrivals(axes: Axes, series: Series, divisor: float) -> None:
     if most > 20 * mean:  # a burst beside which the rest would be a flat line
         axes.set_yscale("symlog", linthresh=max(1.0, mean / 6), linscale=0.3)
         axes.set_ylim(0, most * 1.4)
-        _decades(axes, most, 1)
+        _decades(axes, [10.0**power for power in range(2, 10) if 10.0**power <= max(100.0, most)])
+        axes.set_title(f"Arrivals (logarithmic from {max(1.0, mean / 6):.2g} jobs/s on)")
 
 
-def _backlog(axes: Axes, run: Run, colour: str, divisor: float, most: int) -> None:
-    """On a scale that has a place for 0 and for 100,000, the same for all runs."""
+def _is_low(runs: Sequence[Run]) -> bool:
+    return max(run.score.max_backlog for run in runs) <= _LINEAR
+
+
+def _backlog(axes: Axes, run: Run, colour: str, divisor: float) -> None:
     at, series = _over(run.series.at, divisor), run.series
     axes.fill_between(at, series.backlog, step="post", color=colour, alpha=0.35, linewidth=0)
     axes.plot(at, series.backlog, drawstyle="steps-post", color=colour, linewidth=0.9)
-    axes.set_yscale("symlog", linthresh=10, linscale=0.3)
-    axes.set_ylim(0, max(150, most * 1.5))
-    _decades(axes, most, 2)
     axes.set_ylabel(run.score.policy, rotation=0, ha="right", va="center", color=colour, fontweight="bold", labelpad=8)
 
 
@@ -104,28 +113,48 @@ def _replicas(axes: Axes, run: Run, colour: str, divisor: float) -> None:
     kind = family(name)
     width, order = (2.0, 5.0) if kind == "ours" else (1.1, 3.0) if kind in _DASHES else (1.4, 4.0)
     dash = _DASHES.get(kind, "-")
-    axes.plot(at, run.series.asked, dash, drawstyle="steps-post", color=colour, linewidth=width, zorder=order, label=name)
+    label = "oracle (the load)" if kind == "oracle" else name
+    axes.plot(at, run.series.asked, dash, drawstyle="steps-post", color=colour, linewidth=width, zorder=order, label=label)
     axes.plot(at, run.series.ready, dash, drawstyle="steps-post", color=colour, linewidth=0.6, zorder=2.5, alpha=0.6)
 
 
-def _decades(axes: Axes, most: float, every: int) -> None:
-    """Ticks of a scale from 0: 0, 100 and on in steps of so many decades, up to `most`."""
-    axes.set_yticks([0.0] + [10.0**power for power in range(2, 10, every) if 10.0**power <= max(100.0, most)])
+def _backlog_scale(axes: Axes, most: int, *, linear: bool) -> None:
+    """The same for all runs: linear, or with a place for 0 and for 100,000, and a tick at every second decade, the highest too."""
+    if linear:
+        axes.set_ylim(0, max(2, most * 1.15))
+        axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+        return
+    axes.set_yscale("symlog", linthresh=10, linscale=0.3)
+    axes.set_ylim(0, most * 1.5)
+    _decades(axes, [10.0**power for power in range(int(log10(most)), 0, -2)])
+
+
+def _decades(axes: Axes, ticks: Sequence[float]) -> None:
+    """Ticks of a scale from 0."""
+    axes.set_yticks([0.0, *sorted(ticks)])
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(_SHORT)
 
 
-def cost(scores: Sequence[Score]) -> Figure:
-    """Late seconds against pod-seconds: down and to the left is better. Points of one family are joined, cheapest first."""
+def cost(scores: Sequence[Score], *, joined: bool = True) -> Figure:
+    """Late seconds against pod-seconds: down and to the left is better. joined: a line through the points of a family of which one
+    parameter is turned, cheapest first; with several parameters a line would jump between them, and where each job is drawn,
+    neighbours differ by chance: neither is a curve."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(11, 6), layout="constrained")
         axes = figure.subplots()
-        for index, (name, colour) in enumerate(colours(score.policy for score in scores).items()):
+        found = colours(score.policy for score in scores)
+        marks = {"ours": "o"} | dict(zip((name for name in found if name != "ours"), cycle(_MARKS), strict=False))
+        for name, colour in found.items():
             points = sorted((score.pod_seconds, score.late_s) for score in scores if family(score.policy) == name)
             x, y = zip(*points, strict=True)
-            style, mark = _DASHES.get(name, "-"), _MARKS[index % len(_MARKS)]
-            axes.plot(x, y, style, color=colour, marker=mark, markersize=7, linewidth=1.3, label=name, alpha=0.9, clip_on=False)
-        _label(axes, "What being in time costs: down and to the left is better", "seconds in which the oldest job was late (s)")
+            line = _DASHES.get(name, "-") if joined and len(points) > 1 and _one_parameter(name, scores) else "none"
+            axes.plot(x, y, linestyle=line, marker=marks[name], color=colour, label=name, **_POINTS)
+        _label(
+            axes,
+            "What being in time costs: down and to the left is better",
+            "seconds in which the oldest job was late (logarithmic from 1 s on)",
+        )
         axes.set_xlabel("pod-seconds")
         axes.xaxis.set_major_formatter(_SHORT)
         axes.set_yscale("symlog", linthresh=1, linscale=0.4)
@@ -133,7 +162,26 @@ def cost(scores: Sequence[Score]) -> Figure:
         axes.set_ylim(bottom=0)
         axes.set_xlim(left=0)
         figure.legend(loc="outside upper center", ncols=6, frameon=False)
+        if caption := caption_of(scores):
+            figure.supxlabel(caption, fontsize=9.5, color="#555555")
         return figure
+
+
+def _one_parameter(name: str, scores: Sequence[Score]) -> bool:
+    """Of a name such as "keda value=20 polling=5" the parameters are value and polling."""
+    words = [word for score in scores if family(score.policy) == name for word in score.policy.split()[1:]]
+    return len({word.partition("=")[0] for word in words if "=" in word}) <= 1
+
+
+def caption_of(scores: Sequence[Score]) -> str:
+    """What the marks of a picture of costs are, where a policy has several; "" where each has one."""
+    settings: dict[str, set[str]] = {}
+    for score in scores:
+        settings.setdefault(family(score.policy), set()).add(score.policy)
+    many = {name for name, of in settings.items() if len(of) > 1 and name != "fixed"}
+    ours = ["Each dot is our policy with another drain target."] if "ours" in many else []
+    rivals = ["Each other mark is a rival with another setting."] if many - {"ours"} else []
+    return " ".join(ours + rivals)
 
 
 def svg(figure: Figure, salt: str) -> str:

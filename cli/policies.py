@@ -7,21 +7,33 @@ from dataclasses import replace
 from typing import Any, Final
 
 from autoscaler.model import Policy
-from autoscaler.ours import Ours
-from autoscaler.rivals import HPA, KEDA, KPA, Mode, Practo, Trigger
-from autoscaler.scaler import Scaler
-from autoscaler.simulation.arrivals import peak_rate
-from autoscaler.simulation.fixed import Fixed, replicas_for
-from autoscaler.simulation.world import World
-from jobs.errors import SettingsError
+from core.errors import SettingsError
+from simulator.arrivals import peak_rate
+from simulator.fixed import Fixed, replicas_for
+from simulator.ours import Ours
+from simulator.rivals import HPA, KEDA, KPA, Mode, Practo, Trigger
+from simulator.scaler import Scaler
+from simulator.world import World
 
-ORACLE: Final = "oracle"  # the bound, which is no policy: `autoscaler/rivals/oracle.py`
+ORACLE: Final = "oracle"  # the bound, which is no policy: `simulator/rivals/oracle.py`
 
 Build = Callable[[World, Sequence[float]], Scaler]
 
 
 def _for_the_peak(world: World, arrivals: Sequence[float]) -> Scaler:
     return Fixed(min(world.max_replicas, replicas_for(world, peak_rate(arrivals))))
+
+
+def _always(replicas: int) -> Build:
+    def make(world: World, _: Sequence[float]) -> Scaler:
+        if replicas > world.max_replicas:
+            raise SettingsError(
+                f"policy fixed:{replicas}: {replicas:,} replicas are more than the {world.max_replicas:,} that there may be: give "
+                f"--max-replicas {replicas}, or fixed:{world.max_replicas} at most"
+            )
+        return Fixed(replicas)
+
+    return make
 
 
 def ours(**changes: Any) -> Build:
@@ -94,10 +106,11 @@ POLICIES: Final[Mapping[str, Build]] = {
 
 
 def build(name: str) -> Build:
-    """What makes a new scaler of this name for a world and its arrivals; `fixed:12` is a fleet of 12. Raises SettingsError."""
+    """What makes a new scaler of this name for a world and its arrivals; `fixed:12` is a fleet of 12. Raises SettingsError, also
+    when it makes a fleet of more replicas than the world may have."""
     if name in POLICIES:
         return POLICIES[name]
     kind, _, replicas = name.partition(":")
     if kind == "fixed" and replicas.isdecimal():
-        return lambda world, arrivals: Fixed(int(replicas))  # noqa: ARG005 - it depends on neither
+        return _always(int(replicas))
     raise SettingsError(f"policy {name!r} is not known; there are {', '.join(sorted([*POLICIES, ORACLE]))} and fixed:N")

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import orjson
 
-from jobs.errors import HeadraceError
+from core.errors import HeadraceError
 
 MOST_BYTES: Final = 64 * 2**20  # of an answer: a quarter of a day of 200 replicas, scraped every 5 s
 TIMEOUT: Final = 60.0  # seconds for one answer

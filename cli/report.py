@@ -8,18 +8,26 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
-from autoscaler.simulate import Run, Score, World
 from cli import plots
+from cli.compare import HEADS, Row, sentence, title, told
+from simulator.simulate import Run, Score, World
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One trace. runs: drawn over time, one at least. more: scores of other settings; "keda 100" is a point of the curve "keda"."""
+    """One trace. runs: drawn over time, one at least. more: scores of other settings; "keda 100" is a point of the curve "keda".
+
+    followed: the discrete engine followed each job, so that neighbouring settings differ by chance too. compared: of a search, each
+    rival against ours. peak: jobs/s, the highest mean of 5 s in a row.
+    """
 
     trace: str
     world: World
     runs: Sequence[Run]
     more: Sequence[Score] = ()
+    followed: bool = False
+    compared: Sequence[Row] = ()
+    peak: float | None = None
 
     @property
     def scores(self) -> list[Score]:
@@ -28,14 +36,14 @@ class Section:
 
 _COLUMNS: Final = (
     ("late_s", "late", "s"),
-    ("p50_wait_s", "wait p50", "s"),
-    ("p95_wait_s", "wait p95", "s"),
-    ("p99_wait_s", "wait p99", "s"),
+    ("p50_wait_s", "p50 wait", "s"),
+    ("p95_wait_s", "p95 wait", "s"),
+    ("p99_wait_s", "p99 wait", "s"),
     ("pod_seconds", "pod-seconds", ""),
     ("scale_actions", "scale actions", ""),
-    ("max_backlog", "backlog", "jobs"),
+    ("max_backlog", "max backlog", "jobs"),
     ("returned", "returned", "jobs"),
-    ("drain_s", "drained in", "s"),
+    ("drain_s", "drain", "s"),
     ("late_jobs", "late", "jobs"),
 )
 
@@ -64,17 +72,23 @@ summary {{ padding: .5rem .4rem; cursor: pointer; }}
   td:first-child {{ grid-column: 1 / -1; justify-content: flex-start; align-items: baseline; font-weight: bold; }}
   td::before {{ color: #666; font-size: .85rem; white-space: nowrap; }}
 {labels}
+  table.compared td::before {{ content: none; }}
 }}
+caption {{ text-align: left; padding: 1rem .4rem .35rem; font-weight: bold; }}
+table.compared td:last-child {{ text-align: left; }}
 .key {{ display: inline-block; width: .8em; height: .8em; border-radius: 2px; margin-right: .5em; }}
 p.note, figcaption {{ color: #555; font-size: .9rem; }} figure {{ margin: 1rem 0; overflow-x: auto; }}
 </style>
 </head>
 <body>
 <h1>{title}</h1>
-<p class="note">late: seconds in which the oldest waiting job had waited longer than the objective. pod-seconds: each replica from
-being asked for until it has stopped. drained in: from the moment when most jobs waited, until fewer wait than arrive in 1 s.
-returned: jobs given back by replicas that were stopped before they had finished them. late jobs waited longer than the objective.
-oracle is no policy but a bound: none can be less late, nor, being equally late, have fewer pod-seconds.</p>
+<p class="note">late (s): seconds in which the oldest waiting job had waited longer than the objective; late (jobs): the jobs that
+waited so long, 0 just where there is no late second. p50, p95 and p99 wait: from arrival to begin, over all jobs. pod-seconds: each
+replica from being asked for until it has stopped. scale actions: changes of the number of replicas asked for. max backlog: the most
+jobs that waited or were in handlers at a time. returned: jobs given back by replicas that were stopped before they had finished.
+drain: from the moment when most jobs waited, until fewer wait than arrive in 1 s. oracle is no policy but a bound: none can be less
+late, nor, being equally late, have fewer pod-seconds; its line in the picture of replicas is the load, the replicas that would be
+busy if each job began as it arrived, which can be more than there may be.</p>
 {sections}
 </body>
 </html>
@@ -86,7 +100,7 @@ def write(out: Path, sections: Sequence[Section]) -> list[Path]:
     out.parent.mkdir(parents=True, exist_ok=True)
     files, parts = [out], []
     for number, section in enumerate(sections):
-        figures = {"course": plots.course(section.runs), "cost": plots.cost(section.scores)}
+        figures = {"course": plots.course(section.runs), "cost": plots.cost(section.scores, joined=not section.followed)}
         drawn = {}
         for kind, figure in figures.items():
             drawn[kind] = plots.svg(figure, f"{number}-{kind}")
@@ -104,9 +118,10 @@ def _section(section: Section, course: str, cost: str) -> str:
     return f"""<section>
 <h2>{escape(section.trace)}</h2>
 <p class="note">A replica runs {world.concurrency:,} jobs at once, {world.service_seconds:g} s each:
-{world.replica_rate:,.0f} jobs/s. It is ready after {startup}. Objective: no job waits longer than {world.objective:g} s.
-At most {world.max_replicas:,} replicas.</p>
+{world.replica_rate:,.3g} jobs/s. It is ready after {startup}. Objective: no job waits longer than {world.objective:g} s.
+At most {world.max_replicas:,} replicas.{_peak(section)}</p>
 {_table([run.score for run in section.runs])}
+{_compared(section)}
 {_more(section)}
 <figure role="img" aria-label="Arrivals, backlog and replicas over time">{course}</figure>
 <figure role="img" aria-label="Late seconds against pod-seconds">{cost}</figure>
@@ -118,6 +133,22 @@ def _more(section: Section) -> str:
     if not section.more:
         return ""
     return f"<details><summary>{len(section.more)} more settings</summary>\n{_table(section.more)}\n</details>"
+
+
+def _peak(section: Section) -> str:
+    return "" if section.peak is None else f" The peak of the arrivals, the highest mean of 5 s, is {section.peak:,.3g} jobs/s."
+
+
+def _compared(section: Section) -> str:
+    """Of a search: each rival at its defaults and at its best setting."""
+    if not section.compared:
+        return ""
+    heads = "".join(f"<th>{head}</th>" for head in (*HEADS, "that setting, and ours beside it"))
+    cells = [(row.policy, told(row.default), told(row.ratio), str(row.tried), sentence(row)) for row in section.compared]
+    lines = "\n".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in cells)
+    head = f"<thead><tr>{heads}</tr></thead>"
+    caption = f"<caption>{escape(title(section.trace))}</caption>"
+    return f'<table class="compared">\n{caption}\n{head}\n<tbody>\n{lines}\n</tbody>\n</table>'
 
 
 def _labels() -> str:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import inspect
 import re
+from dataclasses import fields
 
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
 from autoscaler.model import Policy
 from autoscaler.settings import ControllerSettings
-from consumer.handlers.database import DatabaseSettings
-from consumer.handlers.email import MailSettings
+from cli import names
 from consumer.settings import ConsumerSettings
-from jobs.settings import PREFIX, Settings, TlsSettings
+from core import project
+from core.settings import PREFIX, Settings, TlsSettings
 from service.settings import GatewaySettings
 
-# A line of the Policy class: name, type, default, comment.
-_FIELD = re.compile(r"^    (\w+): (?:int|float) = ([\w.]+)(?:  # (.+))?$", re.MULTILINE)
+# A line of the Policy class: name, type, default, comment; the first and the last are taken.
+_FIELD = re.compile(r"^    (\w+): (?:int|float) = [\w.]+(?:  # (.+))?$", re.MULTILINE)
 _POLICY_HEAD = """
 ## The policy of a workload
 
@@ -30,32 +31,38 @@ Fields of `policy` in `HEADRACE_WORKLOADS`, such as `{"min_replicas": 0, "max_re
 _HEAD = """# Settings
 
 Environment variables, or lines of a `.env` file. All are checked at start: a bad value stops the start with its name, its value and
-what is allowed. Durations are seconds, sizes are bytes. This page is made by `headrace settings`.
+what is allowed. Durations are seconds, sizes are bytes. This page is made by `make docs`.
 
 The command line, as a client of the gateway, reads one variable more, from the environment alone: `HEADRACE_API_KEY`, the key
-it sends where `--api-key-file` is not given (security.md). Those that only tests read are in extending.md. `headrace check`
+it sends where `--api-key-file` is not given (security.md). All programs read `HEADRACE_APP` from there: the package that holds your
+job types and handlers, if it is not `app`. Those that only tests read are in extending.md. `headrace check`
 warns of names that nobody reads.
 """
 
 
 def page() -> str:
     """docs/settings.md."""
+    project.import_all()
     shared = set(Settings.model_fields)
-    sections = (
+    sections: tuple[tuple[str, type[BaseSettings], set[str]], ...] = (
         ("All programs", Settings, set[str]()),
         ("The gateway", GatewaySettings, shared),
         ("The consumer", ConsumerSettings, shared),
         ("The controller", ControllerSettings, shared),
-        ("The shipped handlers: mail", MailSettings, set[str]()),
-        ("The shipped handlers: database", DatabaseSettings, set(TlsSettings.model_fields)),
+        *((_title(kind), kind, shared | set(TlsSettings.model_fields)) for kind in names.of_app()),
     )
     return _HEAD + "".join(_section(title, kind, known) for title, kind, known in sections) + _policy()
 
 
+def _title(kind: type[BaseSettings]) -> str:
+    """Such as `Yours: mail`, of MailSettings."""
+    return f"Yours: {kind.__name__.removesuffix('Settings').lower()}"
+
+
 def _policy() -> str:
-    """The fields of a policy, with the comments that stand beside them in the code."""
-    source = inspect.getsource(Policy)
-    rows = [f"| `{name}` | `{default}` | {said} |\n" for name, default, said in _FIELD.findall(source)]
+    """The fields of a policy with their defaults, and the comments that stand beside them in the code."""
+    source, defaults = inspect.getsource(Policy), {field.name: field.default for field in fields(Policy)}
+    rows = [f"| `{name}` | `{_typed(defaults[name])}` | {said} |\n" for name, said in _FIELD.findall(source)]
     return _POLICY_HEAD + "".join(rows)
 
 
@@ -66,5 +73,12 @@ def _section(title: str, kind: type[BaseSettings], known: set[str]) -> str:
 
 def _row(name: str, default: object, description: str) -> str:
     shown = default.get_secret_value() if isinstance(default, SecretStr) else default
-    value = "" if shown in ("", ()) else f"`{shown:g}`" if isinstance(shown, float) and shown < 1e5 else f"`{shown}`"
+    value = "" if shown in ("", ()) else f"`{_typed(shown)}`"
     return f"| `{PREFIX}{name.upper()}` | {value} | {description.replace('|', chr(92) + '|')} |\n"
+
+
+def _typed(value: object) -> str:
+    """As one types it in a variable or in JSON: `10000`, `0.05`, `false`."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

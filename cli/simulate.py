@@ -13,16 +13,16 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from autoscaler.simulate import Run, Score
-from autoscaler.simulation import arrivals as make
-from autoscaler.simulation.scenarios import Scenario, pod_hours, sizing
-from autoscaler.sweep import bound_of, run_of
 from cli import tune as tuning
 from cli import workloads
-from cli.compare import Comparison, compare, show
+from cli.compare import Comparison, compare, rows, show
 from cli.policies import ORACLE, build
 from cli.workloads import Options
-from jobs.errors import SettingsError
+from core.errors import SettingsError
+from simulator import arrivals as make
+from simulator.scenarios import Scenario, pod_hours, sizing
+from simulator.simulate import Run, Score
+from simulator.sweep import bound_of, run_of
 
 
 def run(options: Options) -> None:
@@ -34,6 +34,10 @@ def run(options: Options) -> None:
         if name != ORACLE:
             build(name)  # an unknown one is refused before anything is read or computed
     scenarios = workloads.scenarios(options, console)
+    for found in scenarios:
+        for name in options.policies:
+            if name != ORACLE:
+                build(name)(found.world, found.arrivals)  # a fleet that is too large is refused before anything is computed
     if options.tune is not None:
         tuning.show(scenarios[0], scenarios[1:], options.tune, options.seed, console)
         return
@@ -93,18 +97,18 @@ _HEADS: Final = (
     "p95\nwait s",
     "p99\nwait s",
     "pod-\nsec.",
-    "scale\nsteps",
-    "back-\nlog",
-    "given\nback",
+    "scale\nactions",
+    "max\nbacklog",
+    "re-\nturned",
     "drain\ns",
     "late\njobs",
 )
 
 
 def _table(found: Scenario, scores: Sequence[Score]) -> Table:
-    world = found.world
+    world, peak = found.world, _rate(make.peak_rate(found.arrivals))
     table = Table(
-        title=f"{found.name}: {len(found.arrivals):,} s, peak {_rate(make.peak_rate(found.arrivals))} jobs/s;\n"
+        title=f"{found.name}: {len(found.arrivals):,} s, peak {peak} jobs/s (highest mean of 5 s);\n"
         f"a replica does {_rate(world.replica_rate)} jobs/s; late is above {world.objective:g} s",
         title_justify="left",
         box=SIMPLE_HEAD,
@@ -157,5 +161,16 @@ def _require_matplotlib() -> None:
 def _report(out: Path, sections: Sequence[Compared], console: Console) -> None:
     from cli.report import Section, write
 
-    files = write(out, [Section(s.scenario.name, s.scenario.world, s.runs, s.comparison.points()) for s in sections])
+    def section(of: Compared) -> Section:
+        return Section(
+            trace=of.scenario.name,
+            world=of.scenario.world,
+            runs=of.runs,
+            more=of.comparison.points(),
+            followed=of.scenario.jobs is not None,
+            compared=rows(of.comparison),
+            peak=make.peak_rate(of.scenario.arrivals),
+        )
+
+    files = write(out, [section(of) for of in sections])
     console.print("written:", *(str(file) for file in files), soft_wrap=True, highlight=False)

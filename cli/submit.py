@@ -8,6 +8,7 @@ import os
 import random
 import sys
 import uuid
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -220,4 +221,6 @@ class _opened:  # noqa: N801 - used as a function
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
-    yield from file
+    """Without the byte order mark that some programs put before UTF-8, and that is no JSON."""
+    for number, line in enumerate(file):
+        yield line.removeprefix(BOM_UTF8) if number == 0 else line

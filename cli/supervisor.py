@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 
 from autoscaler.actuators.process import KeptProcess, Program
-from jobs.errors import HeadraceError
+from core.errors import HeadraceError
 from telemetry import supervisor
 
 # Of a program that cannot use a setting, a contract or its port: the next start would end in the same way.

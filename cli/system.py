@@ -1,4 +1,4 @@
-"""The whole system on this machine: mail sink, gateway, controller; the controller starts the consumers."""
+"""The whole system on this machine: gateway, controller, and what is yours beside them; the controller starts the consumers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 import orjson
 
 from autoscaler.actuators.process import Program
+from cli.folder import made
 from cli.supervisor import free_port
-from jobs.errors import SettingsError
-from jobs.settings import EMBEDDED
+from core import project
+from core.errors import SettingsError
+from core.settings import EMBEDDED
 
 
 class Consumer(NamedTuple):
@@ -31,11 +33,10 @@ class Consumer(NamedTuple):
 
 @dataclass(frozen=True)
 class System:
-    """Where everything is. settings: of all programs, before those of the environment."""
+    """Where everything is. settings: of all programs, before those of the environment. shown: files to look into, by name."""
 
     url: str
-    mails: Path
-    database: str
+    shown: Mapping[str, Path]
     registry: Path
     programs: list[Program]
     settings: dict[str, str]
@@ -64,38 +65,29 @@ def local_system(
     consumers: the fewest and the most processes. jobs: queues of which each delivery has a process of its own. more: settings that
     go before those of the environment.
     """
-    data = data.absolute()
-    try:
-        data.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingsError(f"--data {data}: {error.strerror}; name a folder that can be made and written to") from None
+    data = made(data)
     embedded = EMBEDDED.partition("///")[0] + f"///{data}/headrace.db"
-    database = f"sqlite:///{data}/points.db"
-    smtp, gateway, controller = free_port(), free_port(port), free_port()
+    gateway, controller = free_port(port), free_port()
+    beside = project.beside(data, free_port)
     shared = {
         "HEADRACE_BROKER": broker or embedded,
         "HEADRACE_OUTCOMES": outcomes or embedded,
-        "HEADRACE_DATABASE": database,
         # The environment's files are for other servers, and a URL may be given once.
         "HEADRACE_BROKER_FILE": "",
         "HEADRACE_OUTCOMES_FILE": "",
-        "HEADRACE_DATABASE_FILE": "",
-        "HEADRACE_SMTP_PORT": str(smtp),
         "HEADRACE_PORT": str(gateway),
         "HEADRACE_LOG_FORMAT": "json",
         "HEADRACE_REGISTRY": str(data / "consumers"),
         "HEADRACE_CONTROLLER_PORT": str(controller),
         "HEADRACE_WORKLOADS": workloads(consumers, jobs),
-    } | dict(more or {})
-    mails = data / "mails.jsonl"
-    mails.touch()
-    sink = ("-m", "cli.smtp_sink", "--port", str(smtp), "--file", str(mails))
+    }
+    shared |= {**beside.settings, **(more or {})}
     programs = [
-        Program("mail", sink, {}, data / "mail.log"),
+        *(Program(name, tuple(arguments), shared, data / f"{name}.log") for name, arguments in beside.programs.items()),
         Program("gateway", ("-m", "service"), shared, data / "gateway.log", f"http://127.0.0.1:{gateway}/readyz"),
         Program("controller", ("-m", "autoscaler"), shared, data / "controller.log", f"http://127.0.0.1:{controller}/readyz"),
     ]
-    return System(f"http://127.0.0.1:{gateway}", mails, database, data / "consumers", programs, shared)
+    return System(f"http://127.0.0.1:{gateway}", beside.shown, data / "consumers", programs, shared)
 
 
 def workloads(consumers: tuple[int, int], jobs: Sequence[str] = ()) -> str:
@@ -116,7 +108,4 @@ def workloads(consumers: tuple[int, int], jobs: Sequence[str] = ()) -> str:
 
 
 def _queues() -> tuple[str, ...]:
-    import contracts
-    from jobs.catalogue import Catalogue
-
-    return Catalogue.of(contracts).topology().queues
+    return project.catalogue().topology().queues

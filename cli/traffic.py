@@ -11,8 +11,8 @@ import aiohttp
 
 from cli.population import User
 from cli.tally import DELIVERIES, Tally
-from jobs.clock import from_rfc3339
-from jobs.errors import HeadraceError
+from core.clock import from_rfc3339
+from core.errors import HeadraceError
 
 CONNECTIONS = 32
 _FINAL = ("succeeded", "dead", "cancelled")

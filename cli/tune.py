@@ -8,10 +8,10 @@ from random import Random
 import orjson
 from rich.console import Console
 
-from autoscaler.simulate import Score
-from autoscaler.simulation.scenarios import Scenario
-from autoscaler.sweep import score_of
 from cli.policies import ours
+from simulator.scenarios import Scenario
+from simulator.simulate import Score
+from simulator.sweep import score_of
 
 # What the search may choose from. Few values each, far apart: a finer choice would fit the trace and not the traffic.
 _CHOICES: Mapping[str, tuple[float, ...]] = {

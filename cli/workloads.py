@@ -13,16 +13,16 @@ from typing import Final
 from rich.console import Console
 
 from autoscaler.settings import is_selector
-from autoscaler.simulation import arrivals as make
-from autoscaler.simulation.discrete import Job
-from autoscaler.simulation.fixed import replicas_for
-from autoscaler.simulation.followed import Consumers
-from autoscaler.simulation.scenarios import SHAPES, WHOLE, Scenario, scenario, to_peak
-from autoscaler.simulation.sizes import LIMIT, Sizes, by_second, drawn, parse_jobs, parse_sizes
-from autoscaler.simulation.world import World
 from cli.history import past, seconds_of
-from jobs.clock import SystemClock, from_rfc3339, rfc3339
-from jobs.errors import SettingsError
+from core.clock import SystemClock, from_rfc3339, rfc3339
+from core.errors import SettingsError
+from simulator import arrivals as make
+from simulator.discrete import Job
+from simulator.fixed import replicas_for
+from simulator.followed import Consumers
+from simulator.scenarios import SHAPES, WHOLE, Scenario, scenario, to_peak
+from simulator.sizes import LIMIT, Sizes, by_second, drawn, parse_jobs, parse_sizes
+from simulator.world import World
 
 MOST_JOBS: Final = 1_000_000  # that are followed: 10 s and 500 MB for each policy
 _CONCURRENCY: Final = 32  # HEADRACE_CONCURRENCY's default: how many jobs a consumer runs at once
@@ -162,7 +162,8 @@ def _jobs_file(sizes: str | None) -> str | None:
     if sizes is None or not (sizes.endswith(".csv") or Path(sizes).is_file()):
         return None
     try:
-        return Path(sizes).read_text(encoding="utf-8")
+        # Spreadsheets put a byte order mark before UTF-8.
+        return Path(sizes).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"--jobs {sizes}: the file cannot be read: {error}") from None
 
@@ -222,7 +223,7 @@ def _moment(text: str) -> float:
 
 def _recorded(path: Path) -> Scenario:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         known = ", ".join(sorted([*SHAPES, *WHOLE]))
         raise SettingsError(f"trace {str(path)!r} is not a file that can be read ({error}), nor one of {known}") from None

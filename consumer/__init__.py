@@ -2,6 +2,6 @@
 
 from consumer.context import Context, TimeLimitExceeded
 from consumer.registry import handler, resource
-from jobs.errors import Permanent, RetryLater
+from core.errors import Permanent, RetryLater
 
 __all__ = ["Context", "Permanent", "RetryLater", "TimeLimitExceeded", "handler", "resource"]

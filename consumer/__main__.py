@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import sys
 import threading
@@ -12,16 +13,14 @@ from typing import Any
 
 import uvloop
 
-import consumer.handlers
-import contracts
 from consumer.app import Consumer, check_limits
 from consumer.forks import leave_signals_to_parents
 from consumer.registry import Registry
 from consumer.settings import ConsumerSettings
-from jobs.catalogue import Catalogue
-from jobs.errors import ContractError, SettingsError
-from jobs.settings import load
-from telemetry import logs
+from core import project
+from core.errors import ContractError, SettingsError
+from core.settings import load, renamed
+from telemetry import logs, signals
 
 
 def main() -> int:
@@ -30,15 +29,19 @@ def main() -> int:
     parser.add_argument("--queues", default="", help="which queues, with commas between; all when left out")
     parser.add_argument("--once", action="store_true", help="take one delivery, settle it, and end; or end when none comes")
     given = parser.parse_args()
+    os.register_at_fork(after_in_child=gc.enable)  # of a pool that a handler's module makes while it is loaded
+    gc.disable()  # modules are made to stay: to look through them again and again takes a tenth of a start
     try:
         settings = load(ConsumerSettings)
-        registry = Registry.of(Catalogue.of(contracts), consumer.handlers)
+        registry = Registry.of(project.catalogue(), *project.handlers())
         queues = _queues(given.queues or settings.queues, registry)
         check_limits(settings.for_one_delivery() if given.once else settings, registry, queues)
     except (SettingsError, ContractError) as error:
         print(error, file=sys.stderr)
         return 2
     logs.configure(settings.log_level, settings.log_format, "consumer")
+    for line in renamed(ConsumerSettings):
+        logs.get("consumer").warning(line)
     for queue, job_type in registry.missing(queues):
         what = "no handler: such deliveries are left to other consumers, and are dead letters after ten minutes"
         logs.get("consumer").warning(what, queue=queue, job_type=job_type)
@@ -66,6 +69,7 @@ def serve(program: Coroutine[Any, Any, int]) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+    signals.ignore(loop)
     loop.close()
     return code
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-from collections.abc import Awaitable, Sequence
+import gc
+from collections.abc import Awaitable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
+from adapters import choose
+from consumer.ahead import NothingAhead, asked_of, by_queue
 from consumer.cordon import Cordon, seconds_of
 from consumer.ledger import Ledger
 from consumer.liveness import Liveness
@@ -18,20 +19,22 @@ from consumer.registry import Registry
 from consumer.resources import Resources
 from consumer.runtime import QueueRuntime, Tools
 from consumer.settings import ConsumerSettings
-from jobs.adapters import choose
-from jobs.chance import SystemChance
-from jobs.clock import SystemClock
-from jobs.errors import BadRecord, SettingsError, StoreUnavailable
-from jobs.figures import to_plain
-from jobs.ports import Broker, OutcomeStore
-from jobs.topology import Topology
-from telemetry import eventloop, logs, metrics
+from core.chance import SystemChance
+from core.clock import SystemClock
+from core.errors import BadRecord, SettingsError, StoreUnavailable
+from core.figures import to_plain
+from core.ports import Broker, OutcomeStore
+from core.topology import Topology
+from telemetry import eventloop, logs, metrics, signals
 from telemetry.probes import Probes
 from telemetry.supervisor import Beat, Supervisor
 
 _log = logs.get("consumer")
 
 _PURGE_INTERVAL = 60.0  # seconds between two bounded batches of what is past its retention
+# Jobs come first: where consumers are started since many wait, the modules of a web server are loaded when the first of them run.
+# A broker that is away is said after so many seconds.
+_PROBES_AFTER = 0.5
 # How long each part may take to close, handlers' resources included. Seconds.
 _CLOSE_WITHIN = 15.0
 
@@ -67,23 +70,27 @@ class Consumer:
         self._stop.set()
 
     async def run(self) -> int:
-        """Run until SIGTERM or SIGINT, then drain. A second signal ends the process at once. The exit code: 1 if we gave up."""
-        self._listen_to_signals()
+        """Run until SIGTERM or SIGINT, then drain. One a second later ends the process at once. The exit code: 1 if we gave up."""
+        signals.listen(self.stop)
         clock, topology = SystemClock(), self._registry.catalogue.topology()
         broker = choose.broker(self._settings, topology, clock, self.supervisor)
         store = choose.outcomes(self._settings, clock, self.supervisor)
         ledger = _ledger(store, self._settings, self.supervisor)
+        gc.freeze()  # all is loaded. What stays is not looked through again, which would hold the loop up for tens of milliseconds
+        gc.enable()
         async with Resources(self._registry.openers, self._registry.needs(self._names)) as resources:
             tools = Tools(self._settings, self._registry, resources, threads, clock, SystemChance(), once=self._once)
             runtimes = [QueueRuntime(name, broker, ledger, tools) for name in self._names]
             lost = _lost(broker, topology, ledger, tools)
             self._warn_of_long_runs()
             liveness = Liveness(runtimes, self._settings.stall_seconds, self._give_up)
-            cordon = Cordon(runtimes, self.supervisor)
-            probes = self._probes(runtimes, broker, liveness, cordon)
-            probes.open()
+            cordon, ahead = Cordon(runtimes, self.supervisor), by_queue(runtimes, self.supervisor)
+            probes = self._probes(runtimes, broker, liveness, cordon, ahead)
             self.supervisor.start("event loop", eventloop.watch)
+            at_last = asyncio.get_running_loop().call_later(_PROBES_AFTER, probes.open)
             await self._open(broker, ledger, runtimes, lost)
+            at_last.cancel()
+            probes.open()
             self.supervisor.start("liveness", liveness.watch, patience=2 * self._settings.stall_seconds + 30.0)
             if self._once is not None:
                 self.supervisor.start("one delivery", self._ends_after_one, patience=None)
@@ -91,7 +98,8 @@ class Consumer:
                 self.supervisor.start("purge", lambda beat: _purge(store, beat), patience=3 * _PURGE_INTERVAL)
             await self._stop.wait()
             self._ready = False
-            cordon.close()
+            for leased in (cordon, *ahead.values()):
+                leased.close()
             _log.info("draining", seconds=self._settings.drain_seconds)
             consuming = (*runtimes, *((lost,) if lost else ()))
             await asyncio.gather(*(one.drain(self._settings.drain_seconds) for one in consuming))
@@ -114,7 +122,14 @@ class Consumer:
             what = "a run may last longer than the drain: a rollout hands it back, and it begins again"
             _log.warning(what, queue=queue, job_type=job_type, time_limit_s=limit, drain_s=drain)
 
-    def _probes(self, runtimes: Sequence[QueueRuntime], broker: Broker, liveness: Liveness, cordon: Cordon) -> Probes:
+    def _probes(
+        self,
+        runtimes: Sequence[QueueRuntime],
+        broker: Broker,
+        liveness: Liveness,
+        cordon: Cordon,
+        ahead: Mapping[str, NothingAhead],
+    ) -> Probes:
         def figures() -> dict[str, Any]:
             if self._once is not None:
                 self._once.figures_were_read()
@@ -124,6 +139,11 @@ class Consumer:
             await cordon.put(seconds_of(asked))
             return figures()
 
+        async def take_nothing_ahead(asked: Any) -> dict[str, Any]:
+            lease, seconds = asked_of(asked, ahead)
+            await lease.put(seconds)
+            return figures()
+
         return Probes(
             self._settings.probe_host,
             self._settings.probe_port,
@@ -131,7 +151,7 @@ class Consumer:
             lambda: self._not_ready(runtimes, broker),
             {"/figures": figures},
             self.supervisor,
-            acts={"/cordon": put},
+            acts={"/cordon": put, "/ahead": take_nothing_ahead},
         )
 
     async def _open(self, broker: Broker, ledger: Ledger | None, runtimes: Sequence[QueueRuntime], lost: Lost | None) -> None:
@@ -153,20 +173,11 @@ class Consumer:
         reasons = [f"broker: {reason}"] if reason else []
         reasons += [f"{r.queue}: paused, the outcome store is away" for r in runtimes if r.blind]
         reasons += [f"{r.queue}: paused, the broker takes nothing that is to be put off" for r in runtimes if r.stuck]
-        return reasons + [f"{r.queue}: not subscribed" for r in runtimes if not r.paused and not r.subscribed]
+        return reasons + [f"{r.queue}: not subscribed" for r in runtimes if not r.paused and r.unsubscribed]
 
     def _give_up(self, reason: str) -> None:
         _log.critical("giving up: draining, to be started anew", why=reason)
         self.stop(1)
-
-    def _listen_to_signals(self) -> None:
-        def stop() -> None:
-            if self._stop.is_set():
-                os._exit(1)
-            self.stop()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop)
 
 
 def check_limits(settings: ConsumerSettings, registry: Registry, queues: Sequence[str]) -> None:
@@ -207,7 +218,7 @@ def threads(queue: str, most: int) -> Executor:
 def _ledger(store: OutcomeStore | None, settings: ConsumerSettings, supervisor: Supervisor) -> Ledger | None:
     if store is None:
         return None
-    return Ledger(store, lease=settings.lease, give_up=settings.hold_limit, supervisor=supervisor)
+    return Ledger(store, lease=settings.claim_lease, give_up=settings.hold_limit, supervisor=supervisor)
 
 
 def _lost(broker: Broker, topology: Topology, ledger: Ledger | None, tools: Tools) -> Lost | None:

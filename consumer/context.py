@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from consumer.encoded import NotKept, encoded
-from jobs.envelope import Envelope
+from core.envelope import Envelope
 from telemetry import logs
 
 _log = logs.get("handler")

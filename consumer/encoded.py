@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from pydantic import BaseModel
 
-from jobs.text import text_of
+from core.text import text_of
 
 # A record is for people; what is longer belongs into the handler's own store.
 MAX_RESULT = 262_144  # bytes

@@ -8,12 +8,12 @@ from typing import Any
 
 from consumer.context import Context
 from consumer.encoded import NotKept, encoded
-from jobs.chance import Chance
-from jobs.errors import Permanent, RetryLater
-from jobs.model import Reason
-from jobs.ports import Failure
-from jobs.retry import MAX_DELAY, RetryPolicy
-from jobs.text import safe, safe_end, text_of
+from core.chance import Chance
+from core.errors import Permanent, RetryLater
+from core.model import Reason
+from core.ports import Failure
+from core.retry import MAX_DELAY, RetryPolicy
+from core.text import safe, safe_end, text_of
 
 # Characters of an error's text, and of its traceback: the end of that. Of each exception in it the innermost frames.
 MOST_TEXT, _MOST_FRAMES = 8_192, 40

@@ -6,7 +6,8 @@ import os
 import signal
 import threading
 
-_OURS = (signal.SIGTERM, signal.SIGINT)
+from telemetry import signals
+
 _mask = threading.local()
 _done: list[bool] = []
 
@@ -24,7 +25,7 @@ def leave_signals_to_parents() -> None:
 
 
 def _block() -> None:
-    _mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
+    _mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, signals.OURS)
 
 
 def _unblock() -> None:
@@ -33,6 +34,7 @@ def _unblock() -> None:
 
 def _reset() -> None:
     signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in (signal.SIGTERM, signals.PARENT_DIED):
+        signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     _unblock()

@@ -7,9 +7,9 @@ from consumer.mover import Mover
 from consumer.settle import Settler
 from consumer.taken import Taken
 from consumer.way import Tools
-from jobs.envelope import Envelope
-from jobs.ports import Broker, Message
-from jobs.topology import dead_queue
+from core.envelope import Envelope
+from core.ports import Broker, Message
+from core.topology import dead_queue
 
 
 class GivenUp:

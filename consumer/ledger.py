@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import TypeVar
 
 from consumer.presence import ANSWER_WITHIN, Presence
-from jobs.coalesce import Coalescer
-from jobs.errors import StoreUnavailable
-from jobs.model import State
-from jobs.ports import Answer, Claim, DeadLetter, Outcome, OutcomeStore
+from core.coalesce import Coalescer
+from core.errors import StoreUnavailable
+from core.model import State
+from core.ports import Answer, Claim, DeadLetter, Outcome, OutcomeStore
 from telemetry import logs, metrics
 from telemetry.supervisor import Beat, Supervised, Supervisor
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 from consumer.ledger import Ledger
 from consumer.taken import Taken
 from consumer.tally import Tally
-from jobs.chance import Chance
-from jobs.clock import Clock
-from jobs.errors import BadRecord
-from jobs.identity import dead_id
-from jobs.model import Reason
-from jobs.ports import DeadLetter, Failure
-from jobs.text import safe
+from core.chance import Chance
+from core.clock import Clock
+from core.errors import BadRecord
+from core.identity import dead_id
+from core.model import Reason
+from core.ports import DeadLetter, Failure
+from core.text import safe
 from telemetry import logs, metrics
 
 _log = logs.get("consumer.settle")

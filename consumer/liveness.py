@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from consumer.runtime import QueueRuntime
-from jobs.errors import BrokerError
+from core.errors import BrokerError
 from telemetry import logs
 from telemetry.supervisor import Beat
 
@@ -75,7 +75,7 @@ class Liveness:
     async def _wrong(self, runtime: QueueRuntime) -> str | None:
         if runtime.paused or runtime.arrived != self._seen[runtime.queue]:
             return None
-        if not runtime.subscribed:
+        if runtime.unsubscribed:
             return "the broker can be used, and we are not subscribed" if runtime.reachable else None
         if runtime.stuck or runtime.credit <= 0 or not await _has_ready(runtime):
             return None

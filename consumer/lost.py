@@ -8,9 +8,9 @@ from consumer.settle import Settler
 from consumer.taken import Taken
 from consumer.tally import Tally
 from consumer.way import Tools
-from jobs.envelope import Envelope
-from jobs.errors import BrokerError, Unroutable
-from jobs.ports import Broker, Message
+from core.envelope import Envelope
+from core.errors import BrokerError, Unroutable
+from core.ports import Broker, Message
 
 
 class Lost:

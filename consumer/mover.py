@@ -10,10 +10,10 @@ from consumer.ledger import Ledger
 from consumer.settle import Settler
 from consumer.taken import Stop, Taken
 from consumer.way import Tools, after_unpublished
-from jobs.envelope import Envelope
-from jobs.errors import BadRecord, BrokerError, StoreUnavailable
-from jobs.model import Reason
-from jobs.ports import Broker, Delivery, Failure, Message, Verdict
+from core.envelope import Envelope
+from core.errors import BadRecord, BrokerError, StoreUnavailable
+from core.model import Reason
+from core.ports import Broker, Delivery, Failure, Message, Verdict
 from telemetry import logs
 
 _log = logs.get("consumer.mover")

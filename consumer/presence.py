@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
-from jobs.chance import Chance
-from jobs.errors import StoreUnavailable
+from core.chance import Chance
+from core.errors import StoreUnavailable
 from telemetry import logs, metrics
 from telemetry.supervisor import Beat
 

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable
 
 from consumer.taken import Stage, Taken
-from jobs.chance import Chance
-from jobs.envelope import Envelope
-from jobs.errors import BrokerError
-from jobs.ports import Message
+from core.chance import Chance
+from core.envelope import Envelope
+from core.errors import BrokerError
+from core.ports import Message
 from telemetry import logs
 
 _log = logs.get("consumer.settle")

@@ -1,4 +1,4 @@
-"""Which function handles what. Found by looking into the package `consumer.handlers`; a handler is one file there."""
+"""Which function handles what. Found by looking into packages (core/project.py names them); a handler is one file there."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, TypeVar
 
-from jobs.catalogue import Catalogue
-from jobs.errors import ContractError, UnknownJobType
-from jobs.model import Contract
+from core.catalogue import Catalogue
+from core.errors import ContractError, UnknownJobType
+from core.model import Contract
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _MARK = "__headrace__"
@@ -87,10 +87,11 @@ class Registry:
                 self._handlers[key] = self._handler(function, mark)
 
     @classmethod
-    def of(cls, catalogue: Catalogue, package: ModuleType) -> Registry:
-        """Import every module of `package` and take each marked function that is defined in it."""
+    def of(cls, catalogue: Catalogue, *packages: ModuleType) -> Registry:
+        """Import every module of `packages` and take each marked function that is defined in it."""
         functions: dict[int, Callable[..., Any]] = {}
-        for info in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        found = (info for package in packages for info in pkgutil.iter_modules(package.__path__, package.__name__ + "."))
+        for info in found:
             module = importlib.import_module(info.name)
             functions.update((id(value), value) for value in vars(module).values() if hasattr(value, _MARK))
         return cls(catalogue, functions.values())

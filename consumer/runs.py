@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from consumer.context import Context, TimeLimitExceeded
 from consumer.taken import Breakable
-from jobs.clock import Clock
+from core.clock import Clock
 from telemetry import metrics
 
 Call = Callable[[], Any]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 
 from consumer.given_up import GivenUp
 from consumer.ledger import Ledger
@@ -12,8 +13,8 @@ from consumer.settle import Settler
 from consumer.taken import Stage, Stop, Taken
 from consumer.tally import Tally
 from consumer.way import Tools, Way
-from jobs.figures import QueueFigures
-from jobs.ports import Broker, Delivery, Depth, Subscription
+from core.figures import QueueFigures
+from core.ports import Broker, Delivery, Depth, Subscription
 from telemetry import logs, metrics
 
 __all__ = ["QueueRuntime", "Tools"]
@@ -55,7 +56,7 @@ class QueueRuntime:
         self._begins = tools.once is None and (ledger is None or ledger.up)
         if tools.once is not None:
             tools.once.add(self)
-        self._most = tools.settings.held_at_most(tools.registry.longest_limit([queue])[0])
+        self._most = self._prefetch = tools.settings.held_at_most(tools.registry.longest_limit([queue])[0])
         self._subscription = broker.subscribe(queue, self._most, self._deliver)
         self._given_up = None if ledger is None else GivenUp(queue, broker, ledger, self._settler, tools)
         metrics.HELD.labels(queue).set_function(lambda: self.held)
@@ -98,6 +99,11 @@ class QueueRuntime:
         return self._subscription.active
 
     @property
+    def unsubscribed(self) -> bool:
+        """Whether the broker does not count us, and has to: one that holds all it may need not be counted."""
+        return not self.subscribed and self.credit > 0
+
+    @property
     def reachable(self) -> bool:
         """Whether the broker can be used, as far as it knows: then we should be subscribed."""
         return self._broker.unready() is None
@@ -105,7 +111,10 @@ class QueueRuntime:
     def figures(self) -> QueueFigures:
         """What the controller is told."""
         now = self._tools.clock.steady()
-        return self._tally.figures(self.held, now, paused=self.blind or self.stuck, cordoned=self._cordoned)
+        told = self._tally.figures(self.held, now, paused=self.blind or self.stuck, cordoned=self._cordoned)
+        takes = self._begins and not self.paused and self._subscription.active
+        free = max(0, self._concurrency - len(self._tasks)) if takes else 0
+        return replace(told, free=free, waited=self._loop.time() - self._waiting[0].since if self._waiting else 0.0)
 
     async def depth(self) -> Depth:
         return await self._broker.depth(self.queue)
@@ -131,6 +140,26 @@ class QueueRuntime:
 
     async def uncordon(self) -> None:
         self._cordoned = False
+        await self._resume()
+
+    async def take_what_runs(self) -> None:
+        """Hold no more than can run, and hand back what waits for a slot; what runs goes on."""
+        if self._concurrency >= self._most:
+            return
+        self._most = self._concurrency
+        self._subscription.limit(self._most)
+        await _all([self._subscription.pause()])
+        while self._waiting:
+            self._settler.hand_back(self._waiting.popleft())
+        await self._resume()
+
+    async def take_ahead(self) -> None:
+        """Hold as much as the settings say."""
+        self._most = self._prefetch
+        self._subscription.limit(self._most)
+        await self._resume()
+
+    async def _resume(self) -> None:
         if not self.blind:
             await self._subscribe()
 

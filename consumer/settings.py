@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import Field
 
-from jobs.settings import Settings
+from core.settings import Settings
 
 # Seconds. A contract that says nothing has a time limit of so many.
 _LONG = 60.0
@@ -24,8 +24,12 @@ class ConsumerSettings(Settings):
         description="How many deliveries of one queue are held at most; 0 is twice the concurrency, or once in a queue with a "
         "job type whose time limit is above a minute.",
     )
-    lease: float = Field(
-        15.0, ge=1, le=3600, description="How long a claim lasts without being renewed; it is renewed every third of this."
+    claim_lease: float = Field(
+        15.0,
+        ge=1,
+        le=3600,
+        description="How long a claim lasts without being renewed; it is renewed every third of this.",
+        json_schema_extra={"was": "lease"},
     )
     drain_seconds: float = Field(
         25.0, ge=0, le=3600, description="How long running handlers may take to finish after SIGTERM; the rest is handed back."

@@ -8,12 +8,12 @@ from consumer.letters import Letters
 from consumer.put_off import PutOff
 from consumer.taken import Stage, Taken
 from consumer.tally import Tally
-from jobs.chance import Chance
-from jobs.clock import Clock
-from jobs.envelope import Envelope
-from jobs.errors import BadRecord, StoreUnavailable
-from jobs.model import Reason, State
-from jobs.ports import Claim, DeadLetter, Failure, Outcome
+from core.chance import Chance
+from core.clock import Clock
+from core.envelope import Envelope
+from core.errors import BadRecord, StoreUnavailable
+from core.model import Reason, State
+from core.ports import Claim, DeadLetter, Failure, Outcome
 from telemetry import logs, metrics
 
 _log = logs.get("consumer.settle")
@@ -128,6 +128,8 @@ class Settler:
             error=f"{failure.kind}: {failure.message[:300]}",
         )
         self._count("retry")
+        if delay > 0:  # without, it is published to its queue again, and counted there
+            self._tally.returning.put_off(self._clock.steady() + delay)
         await self.later.put_off(taken, envelope.after_crash() if crashed else envelope.next_attempt(), delay)
 
     async def _dead(self, taken: Taken, claim: Claim | None, reason: Reason, failure: Failure) -> None:

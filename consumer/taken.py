@@ -6,10 +6,10 @@ import asyncio
 from enum import Enum
 from typing import Protocol
 
-from jobs.envelope import Envelope
-from jobs.errors import EnvelopeError
-from jobs.ports import Delivery, Subscription
-from jobs.text import text_of
+from core.envelope import Envelope
+from core.errors import EnvelopeError
+from core.ports import Delivery, Subscription
+from core.text import text_of
 
 
 class Stop(Enum):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from typing import NamedTuple
 
-from jobs.figures import RECENT_SECONDS, QueueFigures
-from jobs.lasting import Lasting
+from core.figures import RECENT_SECONDS, QueueFigures, p95
+from core.lasting import Lasting
+from core.returning import Returning
 
 # A quantile of so many is good to a few per cent; more would cost memory and tell nothing.
 _MOST_RECENT = 1000
@@ -31,6 +31,7 @@ class Tally:
         self._started_sum = 0.0  # of those that run: their seconds so far are running * now - this
         self._recent: deque[_Ended] = deque(maxlen=_MOST_RECENT)
         self._lasting = Lasting()
+        self.returning = Returning()
 
     def begin(self, run: object, now: float, job_type: str, limit: float) -> None:
         """run: any object of its own. limit: seconds that it may take."""
@@ -51,7 +52,9 @@ class Tally:
         while self._recent and self._recent[0].at < now - RECENT_SECONDS:
             self._recent.popleft()
         busy = self._busy + max(0.0, self._running * now - self._started_sum)
-        of_now = self._running, held, self.settled, self.done, busy, self._lasting.seconds(now), paused, cordoned
+        returned, soon = self.returning.returned(now), self.returning.soon(now)
+        lasts = self._lasting.seconds(now)
+        of_now = self._running, held, self.settled, self.done, busy, lasts, paused, cordoned, returned, soon
         if not self._recent:
             return QueueFigures(*of_now)
         waits, handlers = [e.wait for e in self._recent], [e.handler for e in self._recent]
@@ -60,14 +63,9 @@ class Tally:
             *of_now,
             len(self._recent),
             sum(waits) / len(waits),
-            _p95(waits),
+            p95(waits),
             sum(handlers) / len(handlers),
-            _p95(handlers),
+            p95(handlers),
             slow.wait + slow.handler,
             slow.trace,
         )
-
-
-def _p95(values: Sequence[float]) -> float:
-    """The nearest-rank quantile."""
-    return sorted(values)[min(int(0.95 * len(values)), len(values) - 1)]

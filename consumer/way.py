@@ -21,14 +21,14 @@ from consumer.settle import Settler
 from consumer.suspects import Suspects
 from consumer.taken import Stage, Stop, Taken
 from consumer.tally import Tally
-from jobs import payload
-from jobs.chance import Chance, SystemChance
-from jobs.clock import Clock
-from jobs.envelope import Envelope
-from jobs.errors import BadRecord, EnvelopeError, PayloadError, StoreUnavailable, UnknownVersion, Unpublishable
-from jobs.model import Reason
-from jobs.ports import Claim, Failure, Verdict
-from jobs.retry import RetryPolicy
+from core import payload
+from core.chance import Chance, SystemChance
+from core.clock import Clock
+from core.envelope import Envelope
+from core.errors import BadRecord, EnvelopeError, PayloadError, StoreUnavailable, UnknownVersion, Unpublishable
+from core.model import Reason
+from core.ports import Claim, Failure, Verdict
+from core.retry import RetryPolicy
 from telemetry import logs, metrics
 
 _log = logs.get("consumer.runtime")
@@ -66,7 +66,7 @@ class Tools:
             replay=envelope.replay,
             attempt=envelope.attempt,
             token=self.chance.token(),
-            lease=self.settings.lease,
+            lease=self.settings.claim_lease,
         )
 
 

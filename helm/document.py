@@ -2,7 +2,8 @@
 
 A comment above a key describes it; a line `@schema {…}` in it adds to the key's JSON schema. Types come from the defaults.
 A mapping without such a line is a section: it takes no other keys than values.yaml has. A line `@each` makes a key an option of
-pods: each section with a line `@pods` takes it too, without naming it.
+pods: each section with a line `@pods` takes it too, without naming it. With `@each @placed` sections with a line `@placed` do, too.
+A line `@optional` says that null is as good as empty, for helm/nulls.py.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,14 +20,16 @@ from pydantic_settings import BaseSettings
 
 from autoscaler.model import Policy
 from autoscaler.settings import ControllerSettings
+from core.settings import old_name
 from service.settings import GatewaySettings
 
 CHART: Final = Path(__file__).parent / "headrace"
-BEGIN, END = "<!-- values: made by `make chart-docs` -->", "<!-- end of values -->"
+BEGIN, END = "<!-- values: made by `make docs` -->", "<!-- end of values -->"
 _MARK: Final = "@schema "
-_EACH, _PODS = "@each", "@pods"
+_EACH, _PODS, _PLACED, OPTIONAL = "@each", "@pods", "@placed", "@optional"
 
 Json = dict[str, Any]
+Options = Mapping[str, Sequence[str]]  # of pods, by their keys at the top: those that a section with a mark takes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,10 +53,12 @@ def read(text: str) -> Sequence[Value]:
 def schema(values: Iterable[Value]) -> Json:
     """The JSON schema of all values, draft 7."""
     values = list(values)
-    options = [value.key for value in values if _EACH in value.marks]
+    options = {
+        mark: [value.key for value in values if {_EACH, of} <= value.marks] for mark, of in ((_PODS, _EACH), (_PLACED, _PLACED))
+    }
     whole = _section(values, options)
     defaults = whole["properties"]["consumerDefaults"]["properties"]
-    said = {key: {"description": of["description"]} for key, of in defaults.items() if key in options}
+    said = {key: {"description": of["description"]} for key, of in defaults.items() if key in options[_PODS]}
     written = {key: whole["properties"][key] | own for key, own in said.items()}
     clearable = {key: _clearable(of) for key, of in (defaults | written).items()}
     consumer = _closed({"queues": _QUEUES, **clearable}, required=["queues"])
@@ -75,8 +80,8 @@ def schema(values: Iterable[Value]) -> Json:
 
 def table(values: Iterable[Value]) -> str:
     rows = [
-        f"| `{path}` | | Each option of pods, from `env` to `serviceAccount`, as above. |"
-        if _PODS in value.marks
+        f"| `{path}` | | Each option of pods, from {_RANGES[mark]}, as above. |"
+        if (mark := _mark(value))
         else f"| `{path}` | `{json.dumps(value.default)}` | {value.description} |"
         for path, value in _leaves(values)
     ]
@@ -111,8 +116,8 @@ def _comment(above: Sequence[str]) -> tuple[str, Json, frozenset[str]]:
         words = words.removeprefix("#").strip()
         if words.startswith(_MARK):
             extra = json.loads(words.removeprefix(_MARK))
-        elif words in (_EACH, _PODS):
-            marks.add(words)
+        elif words and {_EACH, _PODS, _PLACED, OPTIONAL}.issuperset(words.split()):
+            marks.update(words.split())
         else:
             said.insert(0, words)
     return " ".join(said), extra, frozenset(marks)
@@ -122,23 +127,26 @@ def _leaves(values: Iterable[Value], path: str = "") -> Iterator[tuple[str, Valu
     for value in values:
         if value.inner:
             yield from _leaves(value.inner, f"{path}{value.key}.")
-            if _PODS in value.marks:
+            if _mark(value):
                 yield f"{path}{value.key}.…", value
         else:
             yield f"{path}{value.key}", value
 
 
-def _section(values: Iterable[Value], options: Sequence[str]) -> Json:
-    """options: of pods, by their keys at the top."""
+def _mark(value: Value) -> str:
+    """By which a section takes options of pods; empty where it takes none."""
+    return next((mark for mark in (_PODS, _PLACED) if value.inner and mark in value.marks), "")
+
+
+def _section(values: Iterable[Value], options: Options) -> Json:
     return _closed({value.key: _property(value, options) for value in values})
 
 
-def _property(value: Value, options: Sequence[str]) -> Json:
+def _property(value: Value, options: Options) -> Json:
     said = {"description": value.description or f"Values of {value.key}."}
     if value.inner:
         section = _section(value.inner, options)
-        if _PODS in value.marks:
-            section["properties"] |= {key: _option(key) for key in options}
+        section["properties"] |= {key: _option(key) for key in options.get(_mark(value), ())}
         return said | section
     if "$ref" in value.schema:  # what stands beside a $ref is not read
         return {**said, "allOf": [value.schema]}
@@ -167,6 +175,8 @@ def _clearable(schema: Json) -> Json:
     made = {**schema, "type": [schema["type"], "null"]}
     if isinstance(made.get("additionalProperties"), dict):
         made["additionalProperties"] = _nullable(made["additionalProperties"])
+    if "patternProperties" in made:
+        made["patternProperties"] = {key: _nullable(of) for key, of in made["patternProperties"].items()}
     return made
 
 
@@ -181,14 +191,16 @@ def _nullable(schema: Json) -> Json:
 
 
 def _names(settings: type[BaseSettings]) -> Json:
-    """What they may be called."""
-    return {"enum": sorted(name.upper() for name in settings.model_fields)}
+    """What they may be called: the names of the release before are read, too."""
+    old = {old_name(field) for field in settings.model_fields.values()} - {""}
+    return {"enum": sorted(name.upper() for name in {*settings.model_fields, *old})}
 
 
 def _closed(properties: Json, **more: object) -> Json:
     return {"type": "object", "additionalProperties": False, "properties": properties, **more}
 
 
+_RANGES: Final = {_PODS: "`env` to `serviceAccount`", _PLACED: "`podLabels` to `dnsConfig`"}
 _TYPES: Final = {
     bool: "boolean",
     int: "integer",

@@ -160,7 +160,7 @@ CONSUMING: Final = (
         "Claims lost",
         "ops",
         [(f"sum by (queue) ({_rate('headrace_claims_lost_total', _QUEUE)})", "{{queue}}")],
-        "Runs that took longer to renew their claim than HEADRACE_LEASE, so that another one began beside them.",
+        "Runs that took longer to renew their claim than HEADRACE_CLAIM_LEASE, so that another one began beside them.",
     ),
     Panel("Claims, by answer", "ops", [(f"sum by (verdict) ({_rate('headrace_claims_total', _QUEUE)})", "{{verdict}}")]),
     Panel(

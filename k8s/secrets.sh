@@ -3,13 +3,16 @@
 #
 #   k8s/secrets.sh [NAMESPACE] | kubectl apply -f -
 #
+# Needs kubectl, with a cluster that may be asked for Secrets, and openssl.
 # Prints nothing when one of them is there already: new passwords would lock everybody out of the brokers that have the old ones.
 set -euo pipefail
 namespace=${1:-headrace}
 
 die() { echo "secrets: $*" >&2; exit 1; }
 
-for program in kubectl openssl; do command -v "$program" >/dev/null || die "$program is not on PATH"; done
+missing=
+for program in kubectl openssl; do command -v "$program" >/dev/null || missing+=" $program"; done
+[ -z "$missing" ] || die "not found on PATH:$missing. Install it: kubectl asks the cluster for Secrets that are there, openssl makes the passwords"
 for name in headrace-rabbitmq headrace-redis headrace-api-keys headrace-api-key; do
   found=$(kubectl --namespace "$namespace" get secret "$name" --ignore-not-found --output name) || die "the cluster cannot be asked"
   [ -z "$found" ] || die "$found is in namespace $namespace already. To begin anew, delete it, and the volumes with its password"

@@ -5,22 +5,20 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import os
 import resource
-import signal
 import sys
 from collections.abc import Iterator
 
 import uvicorn
+import uvloop
 
-import contracts
-from jobs.catalogue import Catalogue
-from jobs.errors import ContractError, SettingsError
-from jobs.settings import load
+from core import project
+from core.errors import ContractError, SettingsError
+from core.settings import load
 from service.app import Gateway, create
 from service.protocol import LimitedProtocol
 from service.settings import GatewaySettings
-from telemetry import logs
+from telemetry import logs, signals
 from telemetry.listening import bound
 from telemetry.supervisor import Supervisor
 
@@ -46,24 +44,18 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop)
+        signals.listen(self._begin_to_stop)
         yield
-
-    def _stop(self) -> None:
-        if self._stopping:
-            os._exit(1)  # the second signal
-        self._begin_to_stop()
 
     def give_up(self, reason: str) -> None:
         """A task cannot be kept running: end as after SIGTERM, but with exit code 1, to be started anew by the orchestrator."""
         _log.critical("a task cannot be kept running; the program ends, to be started anew", why=reason)
         self.failed = True
-        if not self._stopping:
-            self._begin_to_stop()
+        self._begin_to_stop()
 
     def _begin_to_stop(self) -> None:
+        if self._stopping:
+            return
         self._stopping = True
         self._gateway.begin_to_close()
         closing = (b"connection", b"close")
@@ -94,7 +86,7 @@ def main() -> int:
     supervisor = Supervisor()
     try:
         settings = load(GatewaySettings)
-        gateway = create(settings, Catalogue.of(contracts), supervisor)
+        gateway = create(settings, project.catalogue(), supervisor)
         sockets = bound("HEADRACE", settings.host, settings.port)
     except (SettingsError, ContractError) as error:
         print(error, file=sys.stderr)
@@ -110,7 +102,6 @@ def main() -> int:
         proxy_headers=False,
         http=LimitedProtocol,
         ws="none",
-        loop="uvloop",
         lifespan="on",
         log_config=None,
         access_log=False,
@@ -122,7 +113,7 @@ def main() -> int:
     )
     server = _Server(config, gateway, settings.linger_seconds)
     supervisor.give_up = server.give_up
-    server.run(sockets)
+    uvloop.run(signals.to_the_end(server.serve(sockets)))
     return 1 if server.failed else 0
 
 

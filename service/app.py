@@ -12,12 +12,12 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
-from jobs.adapters import choose
-from jobs.catalogue import Catalogue
-from jobs.clock import Clock, SystemClock
-from jobs.errors import HeadraceError, StoreUnavailable
-from jobs.journal import Journal
-from jobs.ports import Broker, OutcomeStore
+from adapters import choose
+from core.catalogue import Catalogue
+from core.clock import Clock, SystemClock
+from core.errors import HeadraceError, StoreUnavailable
+from core.journal import Journal
+from core.ports import Broker, OutcomeStore
 from service import errors, routes
 from service.body import Bounded
 from service.front import SUBMIT_PATH, Front

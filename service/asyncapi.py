@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobs.catalogue import Catalogue
-from jobs.model import Contract
-from jobs.topology import EXCHANGE
+from core.catalogue import Catalogue
+from core.model import Contract
+from core.topology import EXCHANGE
 from service.openapi import VERSION
 
 _HEADERS = {

@@ -6,9 +6,9 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass
 
-from jobs.clock import Clock
-from jobs.envelope import Envelope
-from jobs.errors import (
+from core.clock import Clock
+from core.envelope import Envelope
+from core.errors import (
     BadRecord,
     BrokerError,
     EnvelopeError,
@@ -18,8 +18,8 @@ from jobs.errors import (
     Unpublishable,
     Unroutable,
 )
-from jobs.model import Reason, State
-from jobs.ports import Broker, DeadLetter, Message, OutcomeStore
+from core.model import Reason, State
+from core.ports import Broker, DeadLetter, Message, OutcomeStore
 from telemetry import logs
 
 _log = logs.get("service.dead_letters")

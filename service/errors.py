@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
 
-from jobs.errors import (
+from core.errors import (
     BadRecord,
     BrokerError,
     InvalidPayload,
@@ -141,11 +141,22 @@ def _nothing_at(request: Request) -> str:
 async def answer_validation(request: Request, error: Any) -> Response:
     """FastAPI's validation of query, path and body, as a problem that names each field."""
     problems = [
-        {"pointer": "/" + "/".join(map(str, item["loc"])), "detail": _unknown(request, item) or item["msg"]}
+        {
+            "pointer": "/" + "/".join(map(str, item["loc"])),
+            "detail": _no_json(request, item) or _unknown(request, item) or item["msg"],
+        }
         for item in error.errors()
     ]
     detail = "; ".join(f"{p['pointer']}: {p['detail']}" for p in problems)
     return Problem("bad-parameter", detail, errors=problems).response(request.url.path)
+
+
+def _no_json(request: Request, item: Mapping[str, Any]) -> str | None:
+    """What to say of a body that was not read as JSON, since its header says that it is another thing."""
+    content_type = request.headers.get("content-type", "")
+    if item["loc"] != ("body",) or item["type"] == "missing" or "json" in content_type:
+        return None
+    return f"Send it with content-type: application/json, not {content_type or 'nothing'!r}"
 
 
 def _unknown(request: Request, item: Mapping[str, Any]) -> str | None:

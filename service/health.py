@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from jobs.errors import StoreUnavailable
-from jobs.ports import OutcomeStore
+from core.errors import StoreUnavailable
+from core.ports import OutcomeStore
 from telemetry import logs, metrics
 from telemetry.reasons import public
 from telemetry.supervisor import Beat

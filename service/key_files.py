@@ -6,7 +6,7 @@ import asyncio
 from ipaddress import ip_address
 from pathlib import Path
 
-from jobs.errors import SettingsError
+from core.errors import SettingsError
 from service.keys import Key, Keyring, parse, unambiguous
 from service.settings import GatewaySettings
 from telemetry import logs, metrics

@@ -16,7 +16,7 @@ import secrets
 from collections.abc import Iterable
 from typing import Literal, NamedTuple, get_args
 
-from jobs.errors import SettingsError
+from core.errors import SettingsError
 
 Scope = Literal["submit", "read", "operate"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
-from jobs.catalogue import Catalogue
-from jobs.model import Contract
+from core.catalogue import Catalogue
+from core.model import Contract
 from service.guard import needed
 
 VERSION = version("headrace")  # as `pyproject.toml` has it

@@ -12,7 +12,7 @@ from fastapi import Request
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.params import ParamTypes
 
-from jobs import payload
+from core import payload
 from service.errors import Problem
 
 _SHOWN = 64  # characters of a name that is not ours

@@ -11,11 +11,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from jobs.catalogue import Catalogue
-from jobs.clock import Clock
-from jobs.identity import is_job_id
-from jobs.journal import Journal
-from jobs.ports import Broker, DeadLetter, OutcomeStore
+from core.catalogue import Catalogue
+from core.clock import Clock
+from core.identity import is_job_id
+from core.journal import Journal
+from core.ports import Broker, DeadLetter, OutcomeStore
 from service import dead_letters, views
 from service.asyncapi import asyncapi
 from service.errors import Problem

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from jobs.settings import Settings
+from core.settings import Settings
 
 
 class GatewaySettings(Settings):

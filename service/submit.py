@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from jobs.clock import Clock
-from jobs.coalesce import Coalescer
-from jobs.errors import BadRecord, BrokerError, BrokerUnavailable, StoreUnavailable, WindowFull
-from jobs.ports import Broker, Message, OutcomeStore, Queued
+from core.clock import Clock
+from core.coalesce import Coalescer
+from core.errors import BadRecord, BrokerError, BrokerUnavailable, StoreUnavailable, WindowFull
+from core.ports import Broker, Message, OutcomeStore, Queued
 from service.health import StoreHealth
 from service.settings import GatewaySettings
 from telemetry import logs, metrics

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from jobs import payload
-from jobs.catalogue import Catalogue
-from jobs.clock import Clock
-from jobs.envelope import Envelope, trace_headers
-from jobs.identity import job_id_from_key, new_job_id
-from jobs.model import Contract
-from jobs.ports import Message, Queued
+from core import payload
+from core.catalogue import Catalogue
+from core.clock import Clock
+from core.envelope import Envelope, trace_headers
+from core.identity import job_id_from_key, new_job_id
+from core.model import Contract
+from core.ports import Message, Queued
 from service import query
 from service.body import read_body
 from service.errors import Problem, problem_of

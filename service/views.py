@@ -8,9 +8,9 @@ from typing import Any
 
 import orjson
 
-from jobs.clock import rfc3339
-from jobs.journal import ScalingRecord
-from jobs.ports import DeadLetter, DeliveryRecord, Failure, JobRecord
+from core.clock import rfc3339
+from core.journal import ScalingRecord
+from core.ports import DeadLetter, DeliveryRecord, Failure, JobRecord
 
 
 def job(record: JobRecord) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 
-from jobs.errors import SettingsError
+from core.errors import SettingsError
 
 
 def bound(setting: str, host: str, port: int) -> list[socket.socket]:

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from jobs.chance import Chance, SystemChance
+from core.chance import Chance, SystemChance
 from telemetry import logs, metrics
 
 _log = logs.get("supervisor")

@@ -16,7 +16,8 @@ pytest_plugins = (
     "tests.servers.rabbitmq",
     "tests.servers.redis",
     "tests.servers.tls",
-    "tests.servers.needs",  # last: it imports the others, whose asserts are to be rewritten
+    "tests.servers.images",  # the last two import others, whose asserts are to be rewritten
+    "tests.servers.needs",
 )
 
 TESTS = Path(__file__).parent
@@ -34,6 +35,9 @@ def pytest_configure() -> None:
     # How long an example takes is the machine's, and it may be busy.
     settings.register_profile("headrace", deadline=None)
     settings.load_profile("headrace")
+    # Tests of the engine have job types of their own, here and in the processes that they start, wherever those run.
+    os.environ["HEADRACE_APP"] = "tests.team"
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(TESTS.parent), os.environ.get("PYTHONPATH"))))
     # For tests that kill no broker; the fixture `own_rabbitmq` takes it back for those that do.
     os.environ.setdefault("HEADRACE_NEW_QUEUE_PAUSE", "0")
 

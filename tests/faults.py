@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from pathlib import Path
 from typing import Any
 
-from jobs.chance import SystemChance
+from core.chance import SystemChance
 from telemetry.supervisor import Supervised, Supervisor, Work
 
 _ROOT = str(Path(__file__).parent.parent)

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import aiohttp
 
+from autoscaler.actuators.reasons import cut
+from telemetry.signals import PARENT_DIED
 from telemetry.supervisor import Beat, Supervised, Supervisor, cancelled
 
 # A process that dies is replaced after 0.2 s, then after growing, jittered pauses of up to 5 s; one that lived for a minute
@@ -22,6 +24,10 @@ from telemetry.supervisor import Beat, Supervised, Supervisor, cancelled
 _FIRST_PAUSE, _LAST_PAUSE, _LONG_LIFE = 0.2, 5.0, 60.0
 _PR_SET_PDEATHSIG = 1
 _SAID = 2000  # characters of a log's end, in which a program that cannot be used says why
+# One that is ready is asked again every 2 s, and has ceased to be so after three refusals in a row, each of 2 s at most.
+_LOOK_SOON, _LOOK_AGAIN, _LOOK_PATIENCE, _REFUSALS = 0.05, 2.0, 2.0, 3
+# After its drain a program closes its connections and resources, each of which may take 15 s; SIGKILL is for what hangs.
+TO_CLOSE = 30.0
 _SIGN_OF_LIFE = 5.0  # seconds in which the keeper says that it still waits for its process
 
 
@@ -67,6 +73,8 @@ class KeptProcess:
         self._stopping = False
         self._log_from = 0
         self.refused: int | None = None  # the exit code after which it is not started again
+        self._refusal = "does not answer"
+        self.died = ""  # how the last process of it ended, with the last line of its log; "" before one has
 
     @property
     def ready(self) -> bool:
@@ -82,7 +90,7 @@ class KeptProcess:
             self._process.kill()
 
     async def stop(self, drain: float) -> None:
-        """SIGTERM, and SIGKILL where it has not ended within `drain` and 5 s more."""
+        """SIGTERM, and SIGKILL where it has not ended within `drain` seconds, and as many more as closing takes."""
         self._stopping = True
         self._is_ready.clear()
         if self._keeper is not None:
@@ -92,7 +100,7 @@ class KeptProcess:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGTERM)
             try:
-                await asyncio.wait_for(process.wait(), drain + 5.0)
+                await asyncio.wait_for(process.wait(), drain + TO_CLOSE)
             except TimeoutError:
                 self._said(f"{self.program.name} did not drain in time; ending it")
                 process.kill()
@@ -105,10 +113,15 @@ class KeptProcess:
                 await self._settled.wait()
         return self.ready
 
+    @property
+    def unready(self) -> str:
+        """Why it is not ready, or ""."""
+        return "" if self.ready else self.died or f"NotReady: it runs, and /readyz {self._refusal}"
+
     def last_words(self) -> str:
         """The end of what it has logged since it was last started."""
         with self.program.log.open("rb") as log:
-            log.seek(self._log_from)
+            log.seek(max(self._log_from, log.seek(0, os.SEEK_END) - 4 * _SAID))  # UTF-8 has up to four bytes for a character
             return log.read().decode(errors="replace").strip()[-_SAID:]
 
     async def _spawn(self) -> None:
@@ -132,6 +145,7 @@ class KeptProcess:
             began = loop.time()
             code = await self._ended(beat)
             self._is_ready.clear()
+            self.died = self._how_it_ended(code)
             if code in self._final:
                 self.refused = code
                 self._settled.set()
@@ -157,11 +171,18 @@ class KeptProcess:
             while not waiting.done():
                 beat()
                 await asyncio.wait({waiting}, timeout=_SIGN_OF_LIFE)
-                if looking.done() and not self.ready:
+                if looking.done() and self.program.ready is not None:
                     looking = self._supervisor.once(f"readiness of {self.program.name}", self._look())
             return int(waiting.result())
         finally:
             await asyncio.gather(cancelled(looking), cancelled(waiting))
+
+    def _how_it_ended(self, code: int) -> str:
+        try:
+            lines = self.last_words().splitlines()
+        except OSError:  # its log is gone, and that is no reason to leave it dead
+            lines = []
+        return f"ended with {code}: {lines[-1] if lines else 'nothing in its log'}"
 
     async def _spawned_after(self, pause: float) -> bool:
         await asyncio.sleep(pause)
@@ -173,19 +194,34 @@ class KeptProcess:
         return True
 
     async def _look(self) -> None:
-        """Ask whether it is ready, until it is."""
+        """Ask whether it is ready, for ever: one that stands still, or can take nothing for now, is not."""
         if self.program.ready is None:
             self._is_ready.set()
             self._settled.set()
             return
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(1.0)) as client:
-            while not self.ready:
-                with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                    async with client.get(self.program.ready) as answer:
-                        if answer.status == 200 and not self._stopping:
-                            self._is_ready.set()
-                            self._settled.set()
-                await asyncio.sleep(0.05)
+        pause, refusals = _LOOK_SOON, 0
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(_LOOK_PATIENCE)) as client:
+            while True:
+                refusal = await _refused(client, self.program.ready)
+                if not refusal and not self._stopping:
+                    pause, refusals = _LOOK_AGAIN, 0
+                    self._is_ready.set()
+                    self.died = ""
+                    self._settled.set()
+                elif refusal:
+                    self._refusal, refusals = refusal, refusals + 1
+                    if refusals >= _REFUSALS:
+                        self._is_ready.clear()
+                await asyncio.sleep(pause)
+
+
+async def _refused(client: aiohttp.ClientSession, url: str) -> str:
+    """What it says instead of that it is ready, or ""."""
+    try:
+        async with client.get(url) as answer:
+            return "" if answer.status == 200 else f"answers {answer.status}: {cut(await answer.text())}"
+    except (aiohttp.ClientError, TimeoutError, ValueError):  # ValueError: what it answers is no text
+        return "does not answer"
 
 
 async def _rest(beat: Beat) -> None:
@@ -196,5 +232,5 @@ async def _rest(beat: Beat) -> None:
 
 
 def _die_with_parent() -> None:
-    """Linux: the kernel ends the child when its parent is killed, so that none is left behind."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    """Linux: the kernel tells the child when its parent is killed, so that none is left behind: programs of ours drain."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, PARENT_DIED)

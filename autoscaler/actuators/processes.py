@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -10,12 +11,14 @@ from pathlib import Path
 
 import orjson
 
+from autoscaler.actuators.lock import FolderLock, Taken, unusable
 from autoscaler.actuators.pace import Pace
 from autoscaler.actuators.process import KeptProcess, Program
+from autoscaler.actuators.reasons import cut, together
 from autoscaler.ports import Replica, Workload
 from autoscaler.settings import takes_one
-from jobs.clock import Clock
-from jobs.errors import ActuatorError
+from core.clock import Clock
+from core.errors import ActuatorError, SettingsError
 from telemetry import logs
 from telemetry.supervisor import Supervisor
 
@@ -23,6 +26,8 @@ _log = logs.get("autoscaler.processes")
 
 # More processes than this on one machine are a mistake in a policy, not a wish.
 MOST = 256
+# A controller whose `headrace up` was killed gives its folder up within so many seconds, when it begins to drain.
+_TAKEN_PAUSES = (0.5, 1.0, 2.0)
 
 
 class Processes:
@@ -36,27 +41,30 @@ class Processes:
         queues: Mapping[str, Sequence[str]],
         folder: Path,
         *,
-        drain: float,
+        drains: Mapping[str, float],
         clock: Clock,
         supervisor: Supervisor | None = None,
     ) -> None:
-        """drain: seconds that a consumer may take to end. supervisor: the program's."""
+        """drains: by workload, the seconds that its consumers have for their runs at the end. supervisor: the program's."""
         self._supervisor = supervisor or Supervisor()
         self._queues = queues
         self._folder = folder
-        self._drain = drain
+        self._drains = drains
+        self._lock = FolderLock(folder / "controller.lock")
         self._clock = clock
         self._kept: dict[str, dict[str, KeptProcess]] = {workload: {} for workload in queues}
         self._paces = {workload: Pace() for workload in queues if takes_one(workload)}
         self._ending: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        """Raises SettingsError where another controller has the folder, or where it cannot be made."""
+        await self._take()
         for stale in self._folder.glob("*.json"):
             stale.unlink(missing_ok=True)
 
     async def close(self) -> None:
-        """Drain every consumer."""
+        """Drain every consumer. The next controller need not wait for that."""
+        self._lock.release()
         for workload in self._kept:
             self._end(workload, list(self._kept[workload]))
         if self._ending:
@@ -75,6 +83,7 @@ class Processes:
             self._clock.steady(),
             unschedulable="" if pace is None else pace.failure,
             ends_itself=pace is not None,
+            unready=together("process", "processes", (cut(process.unready) for process in kept.values())),
         )
 
     async def scale(self, workload: str, replicas: int, idlest: Sequence[str], why: str) -> None:
@@ -102,7 +111,11 @@ class Processes:
         program = Program(
             name,
             ("-m", "consumer", "--queues", ",".join(self._queues[workload]), *(("--once",) if once else ())),
-            {"HEADRACE_PROBE_PORT": str(port), "HEADRACE_PROBE_HOST": "127.0.0.1"},
+            {
+                "HEADRACE_PROBE_PORT": str(port),
+                "HEADRACE_PROBE_HOST": "127.0.0.1",
+                "HEADRACE_DRAIN_SECONDS": str(self._drains[workload]),
+            },
             self._folder / f"{name}.log",
             f"http://127.0.0.1:{port}/readyz",
         )
@@ -135,13 +148,29 @@ class Processes:
     def _end(self, workload: str, names: Sequence[str]) -> None:
         for name in names:
             process = self._kept[workload].pop(name)
-            task = self._supervisor.once(f"drain of {name}", self._drained(name, process))
+            task = self._supervisor.once(f"drain of {name}", self._drained(name, process, self._drains[workload]))
             self._ending.add(task)
             task.add_done_callback(self._ending.discard)
 
-    async def _drained(self, name: str, process: KeptProcess) -> None:
+    async def _drained(self, name: str, process: KeptProcess, drain: float) -> None:
         (self._folder / f"{name}.json").unlink(missing_ok=True)
-        await process.stop(self._drain)
+        await process.stop(drain)
+
+    async def _take(self) -> None:
+        """Hold the folder alone: two controllers would write over each other's notes, and have twice the consumers."""
+        setting = f"HEADRACE_REGISTRY={self._folder}"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            for pause in _TAKEN_PAUSES:
+                with contextlib.suppress(Taken):
+                    return self._lock.take()
+                await asyncio.sleep(pause)
+            self._lock.take()
+        except Taken as who:
+            what = f"a controller has this folder already, {who}; stop that one, or name another folder"
+            raise SettingsError(f"{setting}: {what}") from None
+        except OSError as error:
+            raise unusable(setting, error) from None
 
 
 def _url(process: KeptProcess) -> str:

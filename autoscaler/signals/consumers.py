@@ -13,12 +13,15 @@ import orjson
 from autoscaler.model import Figure
 from autoscaler.ports import Replica, Sighting
 from autoscaler.runs import Runs
-from jobs.clock import Clock
-from jobs.errors import SignalError
-from jobs.figures import QueueFigures, from_plain
+from core.clock import Clock
+from core.errors import SignalError
+from core.figures import QueueFigures, from_plain
 
 # Requests at once: a hundred pods are asked within a few hundredths of a second, and no file descriptors run out.
 _AT_ONCE = 50
+
+
+_NOTHING = (0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass
@@ -32,17 +35,20 @@ class _Counted:
     settled: float = 0.0
     busy: float = 0.0
     done: float | None = None
-    last: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    returned: float | None = None
+    last: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     def add(self, replica: str, figures: QueueFigures) -> None:
-        now = (float(figures.settled), figures.busy_seconds, float(figures.done or 0))
-        before = self.last.get(replica, now if replica in self.elder else (0.0, 0.0, 0.0))
+        now = (float(figures.settled), figures.busy_seconds, float(figures.done or 0), float(figures.returned or 0))
+        before = self.last.get(replica, now if replica in self.elder else _NOTHING)
         if any(count < last for count, last in zip(now, before, strict=True)):
-            before = (0.0, 0.0, 0.0)
+            before = _NOTHING
         self.settled += now[0] - before[0]
         self.busy += now[1] - before[1]
         if figures.done is not None:
             self.done = (self.done or 0.0) + now[2] - before[2]
+        if figures.returned is not None:
+            self.returned = (self.returned or 0.0) + now[3] - before[3]
         self.last[replica] = now
 
     def keep(self, replicas: frozenset[str]) -> None:
@@ -56,7 +62,7 @@ class _Gone(Enum):
     GONE = "nobody listens there"
 
 
-_GONE = _Gone.GONE
+GONE = _Gone.GONE
 Answer = dict[str, QueueFigures] | _Gone | None
 
 
@@ -97,7 +103,7 @@ class ConsumersSignal:
         answers = await asyncio.gather(*(self._call("GET", replica, "/figures") for replica in unique.values()))
         by_name = dict(zip(unique, answers, strict=True))
         told = {name: answer for name, answer in by_name.items() if isinstance(answer, dict)}
-        there = {name for name, answer in by_name.items() if answer is not _GONE}
+        there = {name for name, answer in by_name.items() if answer is not GONE}
         self.runs.hear(told, there)
         if unique and not told:
             raise SignalError(f"none of {len(unique)} consumers answers")
@@ -108,17 +114,25 @@ class ConsumersSignal:
         body = orjson.dumps({"seconds": seconds})
         answers = await asyncio.gather(*(self._call("PUT", replica, "/cordon", body) for replica in replicas))
         for replica, answer in zip(replicas, answers, strict=True):
-            if answer is not _GONE:
+            if answer is not GONE:
+                self.runs.hear_one(replica.name, answer)
+
+    async def take_nothing_ahead(self, queue: str, replicas: Sequence[tuple[Replica, float]]) -> None:
+        """Have them hold no more of a queue than they can run, each for its seconds. The next look tells of who did not answer."""
+        bodies = [(replica, orjson.dumps({"queue": queue, "seconds": seconds})) for replica, seconds in replicas]
+        answers = await asyncio.gather(*(self._call("PUT", replica, "/ahead", body) for replica, body in bodies))
+        for (replica, _), answer in zip(replicas, answers, strict=True):
+            if isinstance(answer, dict):
                 self.runs.hear_one(replica.name, answer)
 
     async def _call(self, verb: str, replica: Replica, path: str, body: bytes = b"") -> Answer:
-        """What it says; None where it says nothing; _GONE where nobody is there, not yet or no more, who could hold anything."""
+        """What it says; None where it says nothing; GONE where nobody is there, not yet or no more, who could hold anything."""
         assert self._client is not None  # noqa: S101 - opened before
         try:
             async with self._client.request(verb, replica.metrics.removesuffix("/metrics") + path, data=body) as answer:
                 return from_plain(orjson.loads(await answer.read())) if answer.status == 200 else None
         except aiohttp.ClientConnectorError as error:
-            return _GONE if isinstance(error.os_error, ConnectionRefusedError) and not replica.ready else None
+            return GONE if isinstance(error.os_error, ConnectionRefusedError) and not replica.ready else None
         except (aiohttp.ClientError, TimeoutError, ValueError, TypeError, AttributeError):
             return None  # starting, stopping, or no consumer of ours
 
@@ -137,6 +151,9 @@ class ConsumersSignal:
         values = {"completed": counted.settled, "busy_seconds": counted.busy}
         if counted.done is not None:
             values["done"] = counted.done
+        if counted.returned is not None:
+            values["returned"] = counted.returned
+            values["due_soon"] = sum(figures.due_soon or 0 for figures in of.values())
         # One that is ready, or is there and says nothing, may hold anything; one in which nobody listens yet has taken nothing.
         if all(replica.name in of for replica in replicas if replica.ready or self.runs.silent(replica)):
             ending = sum(of[replica.name].in_flight for replica in replicas if replica.name in of and self._is_ending(replica))

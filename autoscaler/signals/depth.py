@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from autoscaler.model import Figure
 from autoscaler.ports import Sighting
-from jobs.clock import Clock
-from jobs.errors import BrokerError, SignalError
-from jobs.ports import Broker
+from core.clock import Clock
+from core.errors import BrokerError, SignalError
+from core.ports import Broker
 
 
 class DepthSignal:

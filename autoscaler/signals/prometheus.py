@@ -11,9 +11,9 @@ import orjson
 
 from autoscaler.model import Figure
 from autoscaler.ports import Sighting
-from jobs.clock import Clock
-from jobs.errors import SignalError
-from jobs.outgoing import Outgoing, untrusted
+from core.clock import Clock
+from core.errors import SignalError
+from core.outgoing import Outgoing, untrusted
 
 _TIMED: Final = ("wait", "handler")
 MOST_BYTES: Final = 8 * 2**20

@@ -12,12 +12,15 @@ import orjson
 
 from autoscaler.model import Figure
 from autoscaler.ports import Sighting
-from jobs.clock import Clock
-from jobs.errors import SignalError
-from jobs.outgoing import Outgoing, untrusted
+from core.clock import Clock
+from core.errors import SignalError
+from core.outgoing import Outgoing, untrusted
 
 # The broker gathers its statistics every 5 s (`collect_statistics_interval`), and does not tell when it did.
 STATISTICS_AGE = 5.0
+# A count that has not changed for so long is one that nobody adds to. Sooner it is the last gathering's, which was read before:
+# as a new reading it would make 0, 0, 0, 0, 300 of a steady 60/s.
+_GATHERED_AGAIN = 1.5 * STATISTICS_AGE
 MOST_BYTES = 32 * 2**20
 _PLAIN = Outgoing()
 _COLUMNS = "name,messages_unacknowledged,message_stats.publish"
@@ -36,6 +39,7 @@ class ManagementSignal:
         self._timeout = timeout
         self._outgoing = outgoing
         self._client: aiohttp.ClientSession | None = None
+        self._published: dict[str, Figure] = {}
 
     async def open(self) -> None:
         self._client = session(self._outgoing, self._timeout)
@@ -49,7 +53,17 @@ class ManagementSignal:
         wanted = set(queues)
         rows = await self._rows()
         named = ((row.get("name"), row) for row in rows)
-        return {name: _sighting(row, at) for name, row in named if isinstance(name, str) and name in wanted}
+        found = {name: _sighting(row, at) for name, row in named if isinstance(name, str) and name in wanted}
+        return {name: self._gathered(name, sighting) for name, sighting in found.items()}
+
+    def _gathered(self, queue: str, sighting: Sighting) -> Sighting:
+        """With what was published at the time at which it was read first."""
+        now, before = sighting.figures.get("published"), self._published.get(queue)
+        if now is None:
+            return sighting
+        if before is None or now.value != before.value or now.at - before.at >= _GATHERED_AGAIN:
+            before = self._published[queue] = now
+        return Sighting({**sighting.figures, "published": before})
 
     async def _rows(self) -> list[dict[str, Any]]:
         assert self._client is not None  # noqa: S101 - opened before

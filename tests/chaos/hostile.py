@@ -18,10 +18,10 @@ from consumer.__main__ import serve
 from consumer.app import Consumer, check_limits
 from consumer.registry import Registry
 from consumer.settings import ConsumerSettings
-from jobs.catalogue import Catalogue
-from jobs.model import Contract
-from jobs.retry import RetryPolicy
-from jobs.settings import load
+from core.catalogue import Catalogue
+from core.model import Contract
+from core.retry import RetryPolicy
+from core.settings import load
 from telemetry import logs
 
 

@@ -15,17 +15,16 @@ import aiohttp
 import aiormq
 import pytest
 
-import contracts
-from jobs.adapters.rabbitmq import RabbitMQ
-from jobs.adapters.redis import RedisOutcomes
-from jobs.catalogue import Catalogue
-from jobs.clock import SystemClock
-from jobs.envelope import Envelope
-from jobs.errors import StoreUnavailable
-from jobs.identity import new_job_id
-from jobs.model import Reason, State
-from jobs.ports import Message
-from jobs.settings import Settings
+from adapters.rabbitmq import RabbitMQ
+from adapters.redis import RedisOutcomes
+from core import project
+from core.clock import SystemClock
+from core.envelope import Envelope
+from core.errors import StoreUnavailable
+from core.identity import new_job_id
+from core.model import Reason, State
+from core.ports import Message
+from core.settings import Settings
 from tests.servers import free_port
 from tests.servers.rabbitmq import RabbitMQServer
 from tests.servers.redis import RedisServer
@@ -47,7 +46,7 @@ async def consumer(
         "HEADRACE_STORE_TIMEOUT": "0.5",
         **settings,
     }
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "consumer", "--queues", "settlement", env=environment)
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "consumer", "--queues", "payouts", env=environment)
     url = f"http://127.0.0.1:{port}"
     await until_ready(url, 200)
     yield process, url
@@ -70,7 +69,7 @@ async def until_ready(url: str, status: int) -> None:
 
 @asynccontextmanager
 async def broker_at(url: str) -> AsyncIterator[RabbitMQ]:
-    broker = RabbitMQ(url, Catalogue.of(contracts).topology(), Settings(connect_timeout=20), SystemClock())
+    broker = RabbitMQ(url, project.catalogue().topology(), Settings(connect_timeout=20), SystemClock())
     await broker.open()
     yield broker
     await broker.close()
@@ -111,7 +110,7 @@ async def test_a_stalled_outcome_store_pauses_and_loses_nothing(
         await until_ready(probes, 200)
         await until_succeeded(store, second)
         async with asyncio.timeout(10):
-            while (await broker.depth("settlement")).ready:
+            while (await broker.depth("payouts")).ready:
                 await asyncio.sleep(0.05)
     await store.close()
 
@@ -124,11 +123,11 @@ async def test_what_the_broker_gave_up_arrives_in_the_store(
     store = RedisOutcomes(redis_server.url, Settings(), SystemClock())
     async with broker_at(url) as broker:
         envelope = Envelope(new_job_id(), "order.settled", SystemClock().wall())
-        message = Message(envelope.job_id, "order.settled", envelope.headers(), BODY, queue="settlement.dead")
+        message = Message(envelope.job_id, "order.settled", envelope.headers(), BODY, queue="payouts.dead")
         await broker.publish([message])[0]
         async with consumer(tmp_path, url, redis_server.url):
             async with asyncio.timeout(20):
-                while not (items := (await store.dead_letters(queue="settlement")).items):
+                while not (items := (await store.dead_letters(queue="payouts")).items):
                     await asyncio.sleep(0.05)
             assert [(i.job_id, i.body) for i in items] == [(envelope.job_id, BODY)]
     await store.close()
@@ -154,10 +153,10 @@ async def test_what_no_gateway_would_send_is_dead_with_its_bytes(
         channel = await connection.channel()
         for body, (headers, _) in sent.items():
             properties = aiormq.spec.Basic.Properties(headers=headers)
-            await channel.basic_publish(body, routing_key="settlement", properties=properties)
+            await channel.basic_publish(body, routing_key="payouts", properties=properties)
         async with asyncio.timeout(30):
             while True:
-                found = {letter.body: letter.reason for letter in (await store.dead_letters(queue="settlement")).items}
+                found = {letter.body: letter.reason for letter in (await store.dead_letters(queue="payouts")).items}
                 if sent.keys() <= found.keys():
                     break
                 await asyncio.sleep(0.05)
@@ -199,10 +198,10 @@ async def test_a_cordoned_consumer_takes_nothing_more_is_ready_and_alive_and_tak
     ):
         async with client.put("/cordon", json={"seconds": 4}) as answer:
             figures = await answer.json()
-        assert figures["settlement"]["cordoned"] is True
+        assert figures["payouts"]["cordoned"] is True
         first = await submit(broker)
         await asyncio.sleep(2)
-        assert (await broker.depth("settlement")).ready == 1
+        assert (await broker.depth("payouts")).ready == 1
         for path in ("/readyz", "/livez"):
             async with client.get(path) as answer:
                 assert answer.status == 200, await answer.text()
@@ -212,5 +211,10 @@ async def test_a_cordoned_consumer_takes_nothing_more_is_ready_and_alive_and_tak
                 assert (answer.status, bool((await answer.json())["detail"])) == (status, True)
         async with client.get("/cordon") as answer:
             assert answer.status == 405
+        async with client.put("/ahead", json={"queue": "payouts", "seconds": 4}) as answer:
+            figures = await answer.json()
+        assert (figures["payouts"]["free"] > 0, figures["payouts"]["waited"]) == (True, 0.0)
+        async with client.put("/ahead", json={"queue": "nobody's", "seconds": 4}) as answer:
+            assert answer.status == 400
         await until_succeeded(store, [await submit(broker)])
     await store.close()

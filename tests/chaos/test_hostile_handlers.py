@@ -17,14 +17,14 @@ import aiohttp
 import orjson
 import pytest
 
-from jobs.adapters.sqlite import SqliteBroker, SqliteOutcomes
-from jobs.catalogue import Catalogue
-from jobs.clock import SystemClock
-from jobs.envelope import Envelope
-from jobs.identity import new_job_id
-from jobs.model import Reason, State
-from jobs.ports import DeliveryRecord, Message
-from jobs.settings import Settings
+from adapters.sqlite import SqliteBroker, SqliteOutcomes
+from core.catalogue import Catalogue
+from core.clock import SystemClock
+from core.envelope import Envelope
+from core.identity import new_job_id
+from core.model import Reason, State
+from core.ports import DeliveryRecord, Message
+from core.settings import Settings
 from tests.chaos.hostile import CONTRACTS, RETRY
 from tests.servers import free_port
 

@@ -17,11 +17,11 @@ from pamqp import commands, frame
 from pamqp.body import ContentBody
 from prometheus_client import REGISTRY
 
-from jobs.adapters.rabbitmq import RabbitMQ
-from jobs.clock import SystemClock
-from jobs.errors import BrokerError, BrokerUnavailable, PublishTimeout, TooLarge, Unroutable
-from jobs.settings import Settings
-from jobs.topology import dead_queue
+from adapters.rabbitmq import RabbitMQ
+from core.clock import SystemClock
+from core.errors import BrokerError, BrokerUnavailable, PublishTimeout, TooLarge, Unroutable
+from core.settings import Settings
+from core.topology import dead_queue
 from telemetry.reasons import public
 from tests.contract.broker_suite import TOPOLOGY, Inbox, message, publish, subscribed, until, until_depth
 from tests.servers.rabbitmq import RabbitMQServer

@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 import aiormq
 import pytest
 
-from jobs.adapters.rabbitmq import RabbitMQ, frames
-from jobs.clock import SystemClock
-from jobs.errors import BrokerError, BrokerUnavailable, PublishTimeout
-from jobs.settings import Settings
+from adapters.rabbitmq import RabbitMQ, frames
+from core.clock import SystemClock
+from core.errors import BrokerError, BrokerUnavailable, PublishTimeout
+from core.settings import Settings
 from telemetry.supervisor import cancelled
 from tests.contract.broker_suite import TOPOLOGY, Inbox, message, publish, subscribed, until
 from tests.servers.rabbitmq import RabbitMQServer

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from autoscaler.actuators.kubernetes import ApiFailure, Lease, connect
-from jobs.errors import ActuatorError
+from core.errors import ActuatorError
 from tests.cluster.steps import aside, opened, until
 from tests.servers.kubernetes import Namespace
 
@@ -83,7 +83,9 @@ async def test_a_verb_that_is_missing_for_scaling_is_named(
     namespace.workload("email", 2)
     token = _account(namespace, "less", _without(_role(), resource, verb))
     async with opened(namespace, "email", kubeconfig=_kubeconfig(namespace, tmp_path, {"token": token})) as actuator:
-        names = await until(lambda: [one.name for one in actuator.seen("email").replicas])
+        # Of one pod alone none is marked: both must be seen.
+        await until(lambda: len(actuator.seen("email").replicas) == 2)
+        names = [one.name for one in actuator.seen("email").replicas]
         with pytest.raises(ActuatorError) as caught:
             await actuator.scale("email", 1, names, "fewer")
         assert named in str(caught.value)

@@ -11,7 +11,7 @@ from autoscaler.actuators.kubernetes import Kubernetes, connect
 from autoscaler.actuators.kubernetes.objects import DELETION_COST
 from autoscaler.model import Pause
 from autoscaler.ports import Workload
-from jobs.errors import ActuatorError, SettingsError
+from core.errors import ActuatorError, SettingsError
 from tests.cluster.steps import aside, opened, until
 from tests.servers.kubernetes import Namespace
 
@@ -146,6 +146,9 @@ async def test_an_image_that_is_not_there_gives_replicas_that_are_not_ready(name
     async with opened(namespace, "email") as actuator:
         seen = await until(lambda: len(_seen(actuator).replicas) == 2 and _seen(actuator))
         assert not any(one.ready for one in seen.replicas)
+        why = await until(lambda: "Pull" in _seen(actuator).unready and _seen(actuator).unready, 60.0)
+        assert why.startswith(("2 pods: ", "1 pod: "))
+        assert "headrace.invalid/nothing:1" in why
 
 
 async def test_status_that_moves_the_version_is_waited_out(namespace: Namespace) -> None:

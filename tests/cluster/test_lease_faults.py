@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from autoscaler.actuators.kubernetes import Lease, connect
-from jobs.errors import ActuatorError
+from core.errors import ActuatorError
 from tests.cluster.steps import aside, opened, until
 from tests.servers.kubernetes import Namespace
 

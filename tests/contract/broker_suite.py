@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from jobs.clock import SystemClock
-from jobs.errors import Unroutable
-from jobs.model import Reason
-from jobs.ports import Broker, Delivery, Message, Subscription
-from jobs.topology import Topology, dead_queue
+from core.clock import SystemClock
+from core.errors import Unroutable
+from core.model import Reason
+from core.ports import Broker, Delivery, Message, Subscription
+from core.topology import Topology, dead_queue
 
 TOPOLOGY = Topology({"a.happened": ("one", "two"), "b.happened": ("one",)})
 DELIVERY_LIMIT = 3
@@ -45,6 +45,20 @@ async def subscribed(broker: Broker, queue: str, prefetch: int, inbox: Inbox) ->
     subscription = broker.subscribe(queue, prefetch, inbox)
     await subscription.resume()
     return subscription
+
+
+async def narrowed(broker: Broker, *, jobs: int, prefetch: int, limit: int) -> tuple[Inbox, Subscription, list[Delivery]]:
+    """One that holds as much as it may, has its limit lowered and hands back what is beyond; and the deliveries that it keeps."""
+    await publish(broker, *(message(str(n)) for n in range(jobs)))
+    inbox = Inbox()
+    subscription = await subscribed(broker, "one", prefetch, inbox)
+    held = list(await inbox.wait_for(prefetch))
+    subscription.limit(limit)
+    await subscription.pause()
+    for delivery in held[limit:]:
+        subscription.hand_back(delivery)
+    await subscription.resume()
+    return inbox, subscription, held[:limit]
 
 
 async def publish(broker: Broker, *messages: Message) -> None:
@@ -212,6 +226,34 @@ class BrokerContract:
             assert len(inbox.got) == settled + prefetch
         await subscription.close()
         await until_depth(broker, "one", 200 - settled)
+
+    async def test_it_holds_no_more_than_a_lower_limit_and_again_as_much_as_before(self, broker: Broker) -> None:
+        inbox, subscription, (kept,) = await narrowed(broker, jobs=20, prefetch=6, limit=1)
+        await until_depth(broker, "one", 19)
+        assert len(inbox.got) == 6, "it holds what it may"
+        subscription.ack(kept)
+        seventh = (await inbox.wait_for(7))[6]
+        assert seventh.headers["cloudEvents_id"] == "1", "what went back comes first"
+        await until_depth(broker, "one", 18)
+        subscription.limit(6)
+        await subscription.resume()
+        await inbox.wait_for(12)
+        await until_depth(broker, "one", 13)
+        assert len(inbox.got) == 12
+        await subscription.close()
+
+    async def test_beside_one_that_is_held_for_long_at_least_half_of_the_limit_is_used(self, broker: Broker) -> None:
+        inbox, subscription, (long, *others) = await narrowed(broker, jobs=60, prefetch=16, limit=8)
+        await until_depth(broker, "one", 52)
+        for delivery in others:  # apart, so that room grows by one each
+            subscription.ack(delivery)
+            await asyncio.sleep(0.05)
+        assert len(await inbox.wait_for(16 + 4)) <= 16 + 7
+        subscription.ack(long)
+        await inbox.wait_for(16 + 8)
+        await until_depth(broker, "one", 44)
+        assert len(inbox.got) == 16 + 8
+        await subscription.close()
 
     async def test_two_subscriptions_share_without_overlap(self, broker: Broker) -> None:
         left, right = Inbox(), Inbox()

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.clock import Clock
-from jobs.journal import AlertRecord, Journal, ScalingRecord
-from jobs.settings import Settings
+from core.clock import Clock
+from core.journal import AlertRecord, Journal, ScalingRecord
+from core.settings import Settings
 
 MOST, AGE = 10, 60.0
 SETTINGS = Settings(journal_records=MOST, journal_age=AGE, store_timeout=0.5)
@@ -34,6 +34,7 @@ class JournalContract:
             alerts=(AlertRecord("latency", "mean latency 6.0 s is above 5 s, grüße 世界", "https://tempo.example/t/1"),),
             dry_run=True,
             error="no quota",
+            cordoned=1,
         )
         await journal.append([full])
         assert await journal.tail("email", 5) == [full]

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.identity import new_job_id
-from jobs.model import Reason, State
-from jobs.ports import Claim, DeadLetter, Failure, Outcome, OutcomeStore, Queued, Verdict
+from core.identity import new_job_id
+from core.model import Reason, State
+from core.ports import Claim, DeadLetter, Failure, Outcome, OutcomeStore, Queued, Verdict
 
 LEASE = 1.0
 AT = 1_750_000_000.0

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from jobs.adapters.rabbitmq import RabbitMQ
-from jobs.clock import SystemClock
-from jobs.settings import Settings
+from adapters.rabbitmq import RabbitMQ
+from core.clock import SystemClock
+from core.settings import Settings
 from tests.contract.broker_suite import DELIVERY_LIMIT, TOPOLOGY, BrokerContract
 from tests.servers.rabbitmq import RabbitMQServer
 

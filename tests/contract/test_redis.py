@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 import redis.asyncio as aioredis
 
-from jobs.adapters.journal_text import to_text
-from jobs.adapters.redis import RedisJournal, RedisOutcomes
-from jobs.clock import SystemClock
-from jobs.identity import new_job_id
-from jobs.settings import Settings
+from adapters.journal_text import to_text
+from adapters.redis import RedisJournal, RedisOutcomes
+from core.clock import SystemClock
+from core.identity import new_job_id
+from core.settings import Settings
 from tests.contract.journal_suite import AGE, SETTINGS, JournalContract, record
 from tests.contract.outcomes_suite import OutcomesContract, claim, letter
 from tests.servers.redis import RedisCluster, RedisServer, RedisWithSentinels

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from jobs.adapters.redis import RedisOutcomes
-from jobs.adapters.redis.address import Address, parse
-from jobs.adapters.redis.advice import _of, _of_cluster
-from jobs.clock import SystemClock
-from jobs.errors import SettingsError
-from jobs.settings import Settings
+from adapters.redis import RedisOutcomes
+from adapters.redis.address import Address, parse
+from adapters.redis.advice import _of, _of_cluster
+from core.clock import SystemClock
+from core.errors import SettingsError
+from core.settings import Settings
 from tests.servers.redis import RedisCluster, RedisServer, RedisWithSentinels
 
 

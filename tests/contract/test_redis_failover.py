@@ -12,14 +12,14 @@ from typing import NamedTuple, TypeVar
 import pytest
 from redis.exceptions import MovedError
 
-from jobs.adapters.redis import RedisJournal, RedisOutcomes
-from jobs.adapters.redis.keys import ClusterKeys
-from jobs.clock import SystemClock
-from jobs.errors import StoreUnavailable
-from jobs.identity import new_job_id
-from jobs.model import State
-from jobs.ports import Claim
-from jobs.settings import Settings
+from adapters.redis import RedisJournal, RedisOutcomes
+from adapters.redis.keys import ClusterKeys
+from core.clock import SystemClock
+from core.errors import StoreUnavailable
+from core.identity import new_job_id
+from core.model import State
+from core.ports import Claim
+from core.settings import Settings
 from tests.contract.journal_suite import record
 from tests.contract.outcomes_suite import claim, letter, outcome
 from tests.servers.redis import RedisCluster, RedisServer, RedisWithSentinels, role, until

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 import redis.asyncio as aioredis
 
-from jobs.adapters.redis import RedisJournal, RedisOutcomes
-from jobs.adapters.redis.faults import FAILURES, RIGHTS, fault
-from jobs.clock import SystemClock
-from jobs.coalesce import Coalescer
-from jobs.errors import BadRecord, StoreUnavailable
-from jobs.identity import new_job_id
-from jobs.model import State
-from jobs.ports import Claim, Failure, Queued
-from jobs.settings import Settings
+from adapters.redis import RedisJournal, RedisOutcomes
+from adapters.redis.faults import FAILURES, RIGHTS, fault
+from core.clock import SystemClock
+from core.coalesce import Coalescer
+from core.errors import BadRecord, StoreUnavailable
+from core.identity import new_job_id
+from core.model import State
+from core.ports import Claim, Failure, Queued
+from core.settings import Settings
 from tests.contract.journal_suite import SETTINGS, record
 from tests.contract.outcomes_suite import AT, claim, letter, outcome
 from tests.servers import free_port

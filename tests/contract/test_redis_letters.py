@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from jobs.adapters.redis import RedisOutcomes
-from jobs.adapters.redis.letters import MOST_PAGES
-from jobs.clock import SystemClock
-from jobs.errors import StoreUnavailable
-from jobs.identity import new_job_id
-from jobs.model import State
-from jobs.settings import Settings
+from adapters.redis import RedisOutcomes
+from adapters.redis.letters import MOST_PAGES
+from core.clock import SystemClock
+from core.errors import StoreUnavailable
+from core.identity import new_job_id
+from core.model import State
+from core.settings import Settings
 from tests.contract.outcomes_suite import AT, claim, letter, outcome
 from tests.servers.redis import RedisCluster, RedisServer
 

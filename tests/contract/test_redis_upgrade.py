@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import redis.asyncio as aioredis
 
-from jobs.adapters.redis import RedisOutcomes
-from jobs.adapters.redis.records import packed
-from jobs.clock import SystemClock
-from jobs.identity import new_job_id
-from jobs.model import State
-from jobs.ports import Claim, DeadLetter, Failure, Queued, Verdict
-from jobs.settings import Settings
+from adapters.redis import RedisOutcomes
+from adapters.redis.records import packed
+from core.clock import SystemClock
+from core.identity import new_job_id
+from core.model import State
+from core.ports import Claim, DeadLetter, Failure, Queued, Verdict
+from core.settings import Settings
 from tests.contract import redis_0_1_0 as scripts
 from tests.contract.outcomes_suite import AT, claim, letter, outcome
 from tests.servers.redis import RedisServer

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from jobs.adapters.simulated import BrokerServer, SimulatedBroker, SimulatedOutcomes, StoreServer
-from jobs.chance import SeededChance
-from jobs.clock import ManualClock
-from jobs.settings import Settings
+from adapters.simulated import BrokerServer, SimulatedBroker, SimulatedOutcomes, StoreServer
+from core.chance import SeededChance
+from core.clock import ManualClock
+from core.settings import Settings
 from tests.contract.broker_suite import DELIVERY_LIMIT, TOPOLOGY, BrokerContract
 from tests.contract.outcomes_suite import OutcomesContract
 

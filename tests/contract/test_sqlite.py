@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from jobs.adapters.sqlite import SqliteBroker, SqliteJournal, SqliteOutcomes
-from jobs.adapters.sqlite.schema import SCHEMA, VERSION
-from jobs.clock import ManualClock, SystemClock
-from jobs.errors import BadRecord, StoreUnavailable
-from jobs.identity import new_job_id
-from jobs.model import State
-from jobs.ports import Failure, Queued
-from jobs.settings import Settings
+from adapters.sqlite import SqliteBroker, SqliteJournal, SqliteOutcomes
+from adapters.sqlite.schema import SCHEMA, VERSION
+from core.clock import ManualClock, SystemClock
+from core.errors import BadRecord, StoreUnavailable
+from core.identity import new_job_id
+from core.model import State
+from core.ports import Failure, Queued
+from core.settings import Settings
 from tests.contract.broker_suite import DELIVERY_LIMIT, TOPOLOGY, BrokerContract
 from tests.contract.journal_suite import AGE, SETTINGS, JournalContract, record
 from tests.contract.outcomes_suite import OutcomesContract, claim, letter, outcome

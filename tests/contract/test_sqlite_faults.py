@@ -14,16 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from jobs.adapters.sqlite import SqliteBroker, SqliteOutcomes
-from jobs.adapters.sqlite.database import Database, DatabaseUnavailable
-from jobs.adapters.sqlite.schema import SCHEMA, STEPS
-from jobs.clock import BootTime, ManualClock, SystemClock
-from jobs.coalesce import Coalescer
-from jobs.errors import BadRecord, BrokerError, StoreUnavailable
-from jobs.identity import new_job_id
-from jobs.model import State
-from jobs.ports import Failure, Message, Outcome, Verdict
-from jobs.settings import Settings
+from adapters.sqlite import SqliteBroker, SqliteOutcomes
+from adapters.sqlite.database import Database, DatabaseUnavailable
+from adapters.sqlite.schema import SCHEMA, STEPS
+from core.clock import BootTime, ManualClock, SystemClock
+from core.coalesce import Coalescer
+from core.errors import BadRecord, BrokerError, StoreUnavailable
+from core.identity import new_job_id
+from core.model import State
+from core.ports import Failure, Message, Outcome, Verdict
+from core.settings import Settings
 from tests.contract.broker_suite import TOPOLOGY, Inbox, message, publish, subscribed, until_depth
 from tests.contract.outcomes_suite import LEASE, claim, letter, outcome
 

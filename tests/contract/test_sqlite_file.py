@@ -16,17 +16,17 @@ from typing import Any
 
 import pytest
 
-from jobs.adapters.sqlite import SqliteBroker, SqliteOutcomes
-from jobs.adapters.sqlite.database import DatabaseUnavailable, Unanswered
-from jobs.adapters.sqlite.liveness import this_process
-from jobs.adapters.sqlite.schema import SCHEMA, STEPS, VERSION
-from jobs.chance import SystemChance
-from jobs.clock import SystemClock
-from jobs.errors import BadRecord, BrokerError, BrokerUnavailable, PublishTimeout, StoreUnavailable, Unpublishable
-from jobs.identity import new_job_id
-from jobs.model import State
-from jobs.ports import Depth, Message, Verdict
-from jobs.settings import Settings
+from adapters.sqlite import SqliteBroker, SqliteOutcomes
+from adapters.sqlite.database import DatabaseUnavailable, Unanswered
+from adapters.sqlite.liveness import this_process
+from adapters.sqlite.schema import SCHEMA, STEPS, VERSION
+from core.chance import SystemChance
+from core.clock import SystemClock
+from core.errors import BadRecord, BrokerError, BrokerUnavailable, PublishTimeout, StoreUnavailable, Unpublishable
+from core.identity import new_job_id
+from core.model import State
+from core.ports import Depth, Message, Verdict
+from core.settings import Settings
 from tests.contract.broker_suite import TOPOLOGY, Inbox, message, publish, subscribed, until, until_depth
 from tests.contract.outcomes_suite import claim, outcome
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from jobs.adapters.sqlite import SqliteBroker, SqliteOutcomes
-from jobs.clock import SystemClock
-from jobs.errors import BrokerError
-from jobs.identity import new_job_id
-from jobs.ports import Subscription, Verdict
-from jobs.settings import Settings
+from adapters.sqlite import SqliteBroker, SqliteOutcomes
+from core.clock import SystemClock
+from core.errors import BrokerError
+from core.identity import new_job_id
+from core.ports import Subscription, Verdict
+from core.settings import Settings
 from tests.contract.broker_suite import TOPOLOGY, Inbox, message, subscribed
 from tests.contract.outcomes_suite import claim
 from tests.faults import KINDS, Faults, Kind, strike_everywhere

@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from jobs.adapters.sqlite import SqliteBroker, SqliteOutcomes
-from jobs.adapters.sqlite.broker import SILENCE
-from jobs.adapters.sqlite.liveness import this_process
-from jobs.clock import BootTime, ManualClock, SystemClock
-from jobs.identity import new_job_id
-from jobs.model import State
-from jobs.ports import Delivery, Queued, Verdict
-from jobs.settings import Settings
+from adapters.sqlite import SqliteBroker, SqliteOutcomes
+from adapters.sqlite.broker import SILENCE
+from adapters.sqlite.liveness import this_process
+from core.clock import BootTime, ManualClock, SystemClock
+from core.identity import new_job_id
+from core.model import State
+from core.ports import Delivery, Queued, Verdict
+from core.settings import Settings
 from tests.contract.broker_suite import TOPOLOGY, Inbox, message, publish, subscribed, until, until_depth
 from tests.contract.outcomes_suite import LEASE, claim, outcome
 
@@ -204,10 +204,10 @@ async def test_an_owner_in_another_container_is_known_by_its_silence(broker: Sql
 # What a process of the file does until it is killed: takes a message, claims a delivery for an hour, and says so.
 HOLDER = """
 import asyncio, sys
-from jobs.adapters.sqlite import SqliteBroker, SqliteOutcomes
-from jobs.clock import SystemClock
-from jobs.ports import Claim
-from jobs.settings import Settings
+from adapters.sqlite import SqliteBroker, SqliteOutcomes
+from core.clock import SystemClock
+from core.ports import Claim
+from core.settings import Settings
 from tests.contract.broker_suite import TOPOLOGY
 
 async def main(path, job):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,7 @@ def _parsed(text: str) -> tuple[Object, ...]:
 
 
 class Strict(yaml.CSafeLoader):
-    """Refuses a key that stands twice in one mapping, as the API server does; plain YAML keeps the last."""
+    """As Helm and the API server read: a key that stands twice in one mapping is refused, 1e3 is a number, and y is true."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
@@ -138,3 +139,8 @@ class Strict(yaml.CSafeLoader):
         if twice:
             raise yaml.constructor.ConstructorError(None, None, f"keys that stand twice: {sorted(twice)}", node.start_mark)
         return super().construct_mapping(node, deep)
+
+
+Strict.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789"))
+Strict.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"[yYnN]$"), list("yYnN"))
+Strict.bool_values = yaml.CSafeLoader.bool_values | {"y": True, "n": False}

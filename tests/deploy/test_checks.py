@@ -134,7 +134,7 @@ BROKEN: list[tuple[str, Check, Callable[[list[Object]], None]]] = [
     ("dev", scaling.what_is_scaled_is_there, variable("controller", "HEADRACE_WORKLOADS", "")),
     ("dev", scaling.the_controller_may_do_what_it_needs, put("Role", "controller", "rules/0/verbs", ["list"])),
     ("dev", scaling.the_controller_may_do_what_it_needs, put("Role", "controller", "rules/0/verbs", ["list", "watch", "delete"])),
-    ("dev", scaling.rights_go_by_name, variable("controller", "HEADRACE_LEASE", "other")),
+    ("dev", scaling.rights_go_by_name, variable("controller", "HEADRACE_LEASE_NAME", "other")),
     ("jobs", scaling.what_is_scaled_is_there, put("CronJob", "consumer", "spec/suspend", False)),
     ("jobs", scaling.what_is_scaled_is_there, put("CronJob", "consumer", f"{JOB}/backoffLimit", 3)),
     ("jobs", scaling.what_is_scaled_is_there, put("CronJob", "consumer", f"{JOB}/ttlSecondsAfterFinished", GONE)),

@@ -26,7 +26,7 @@ BELOW: dict[str, Any] = {
     "env": [{"name": "MINE", "value": "a"}],
     "resources": {"requests": {"cpu": "50m"}, "limits": {"cpu": "1", "memory": "1Gi"}},
     "policy": {"drain_target": 10},
-    "settings": {"LEASE": "30"},
+    "settings": {"CLAIM_LEASE": "30"},
     "volumes": [{"name": "mine", "emptyDir": {}}],
     "volumeMounts": [{"name": "mine", "mountPath": "/mine"}],
     "egress": [{"ports": [{"port": 443, "protocol": "TCP"}]}],
@@ -90,14 +90,25 @@ def consumer(objects: tuple[Object, ...], name: str) -> tuple[Object, Object]:
 def test_entries_that_are_there_by_default_are_taken_away(rendering: Rendering) -> None:
     values = {
         "registration": {"enabled": False},
-        "settlement": {"enabled": False},
-        "mine": {"queues": ["email", "points", "settlement"]},
+        "payouts": {"enabled": False},
+        "mine": {"queues": ["email", "points", "payouts"]},
     }
     objects = rendering({"consumers": values})
     release = Release(objects, Release.of({"consumers": values}).values)
     assert [f"{check.__name__}: {complaint}" for check in ALL for complaint in check(release)] == []
     assert not [one for one in objects if "registration" in json.dumps(one) and one["kind"] != "ConfigMap"], "the dashboard's may"
     assert consumer(objects, "mine")
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_parent_chart_leaves_it_out_by_a_condition(wanted: bool, tmp_path: Path) -> None:
+    """As charts have it by convention: jobs.enabled."""
+    chart = parent(tmp_path, {"enabled": wanted})
+    about = json.loads((chart / "Chart.yaml").read_text(encoding="utf-8"))
+    about["dependencies"][0]["condition"] = "jobs.enabled"
+    (chart / "Chart.yaml").write_text(json.dumps(about))
+    for program in _programs():
+        assert bool(render({}, chart=chart, program=program, below="jobs")) is wanted
 
 
 def test_all_are_taken_away_where_the_gateway_is_alone(rendering: Rendering) -> None:
@@ -108,8 +119,8 @@ def test_all_are_taken_away_where_the_gateway_is_alone(rendering: Rendering) -> 
 
 def test_an_entry_has_what_is_below_and_more(rendering: Rendering) -> None:
     more = {"nodeSelector": {"zone": "a"}, "tolerations": [{"operator": "Exists"}], "resources": {"requests": {"memory": "2Gi"}}}
-    objects = rendering({"consumerDefaults": BELOW, "consumers": {"settlement": more}})
-    spec, container = consumer(objects, "settlement")
+    objects = rendering({"consumerDefaults": BELOW, "consumers": {"payouts": more}})
+    spec, container = consumer(objects, "payouts")
     assert spec["nodeSelector"] == {"pool": "workers", "disk": "ssd", "zone": "a"}
     assert spec["tolerations"] == [{"operator": "Exists"}], "a list is replaced"
     assert container["resources"] == {"requests": {"cpu": "50m", "memory": "2Gi"}, "limits": {"cpu": "1", "memory": "1Gi"}}
@@ -117,16 +128,14 @@ def test_an_entry_has_what_is_below_and_more(rendering: Rendering) -> None:
 
 def test_an_empty_mapping_or_list_clears_what_is_below(rendering: Rendering) -> None:
     clear: dict[str, Any] = {key: type(value)() for key, value in BELOW.items()} | {"topologySpreadConstraints": []}
-    objects = rendering({"consumerDefaults": BELOW, "consumers": {"settlement": clear}})
-    spec, container = consumer(objects, "settlement")
+    objects = rendering({"consumerDefaults": BELOW, "consumers": {"payouts": clear}})
+    spec, container = consumer(objects, "payouts")
     assert spec.keys() & {"nodeSelector", "tolerations", "affinity"} == set()
     assert spec["topologySpreadConstraints"] == []
     assert container["resources"] == {}
-    text = json.dumps([spec, _controller(objects)["headrace-consumer-settlement"]])
-    assert not [word for word in ("MINE", "mine", "HEADRACE_LEASE", "drain_target") if word in text]
-    (policy,) = (
-        one for one in objects if one["kind"] == "NetworkPolicy" and one["metadata"]["name"].endswith("consumer-settlement")
-    )
+    text = json.dumps([spec, _controller(objects)["headrace-consumer-payouts"]])
+    assert not [word for word in ("MINE", "mine", "HEADRACE_CLAIM_LEASE", "drain_target") if word in text]
+    (policy,) = (one for one in objects if one["kind"] == "NetworkPolicy" and one["metadata"]["name"].endswith("consumer-payouts"))
     assert "443" not in json.dumps(policy)
     spec, container = consumer(objects, "registration")
     assert (spec["nodeSelector"], container["resources"]["limits"]) == (BELOW["nodeSelector"], BELOW["resources"]["limits"])
@@ -149,23 +158,23 @@ def _controller(objects: tuple[Object, ...]) -> dict[str, str]:
     ],
 )
 def test_one_quantity_goes(rendering: Rendering, own: dict[str, Any], left: dict[str, Any]) -> None:
-    objects = rendering({"consumerDefaults": BELOW, "consumers": {"settlement": {"resources": own}}})
-    assert consumer(objects, "settlement")[1]["resources"] == left
+    objects = rendering({"consumerDefaults": BELOW, "consumers": {"payouts": {"resources": own}}})
+    assert consumer(objects, "payouts")[1]["resources"] == left
 
 
 @pytest.mark.parametrize("key", BELOW)
 def test_null_clears_too_where_helm_lets_it_through(key: str) -> None:
     """All but Helm 4 with a parent's values.yaml, which drops it: then what is below stays."""
     for program in _programs():
-        objects = render({"consumerDefaults": BELOW, "consumers": {"settlement": {key: None}}}, program=program)
+        objects = render({"consumerDefaults": BELOW, "consumers": {"payouts": {key: None}}}, program=program)
         empty = [] if isinstance(BELOW[key], list) else {}
         if key != "topologySpreadConstraints":  # null is a value there: pods are spread
-            assert _plain(objects) == _plain(render({"consumerDefaults": BELOW, "consumers": {"settlement": {key: empty}}}))
+            assert _plain(objects) == _plain(render({"consumerDefaults": BELOW, "consumers": {"payouts": {key: empty}}}))
     some = {"nodeSelector": {"disk": None}, "resources": {"limits": {"cpu": None}}}
-    spec, container = consumer(render({"consumerDefaults": BELOW, "consumers": {"settlement": some}}), "settlement")
+    spec, container = consumer(render({"consumerDefaults": BELOW, "consumers": {"payouts": some}}), "payouts")
     assert (spec["nodeSelector"], container["resources"]["limits"]) == ({"pool": "workers"}, {"memory": "1Gi"})
 
 
 @pytest.mark.parametrize("values", [{"queues": None}, {"min": None}, {"podDisruptionBudget": None}, {"enabled": "no"}])
 def test_what_has_no_empty_value_is_not_cleared(values: dict[str, Any]) -> None:
-    assert refused({"consumers": {"mine": {"queues": ["settlement"], **values}}})
+    assert refused({"consumers": {"mine": {"queues": ["payouts"], **values}}})

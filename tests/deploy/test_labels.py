@@ -34,5 +34,11 @@ def test_no_key_stands_twice(path: Path) -> None:
         assert labels(one).keys() >= RECOMMENDED
 
 
+def test_the_services_own_go_before_those_of_all() -> None:
+    given = {"commonLabels": {"team": "jobs", "tier": "back"}, "gateway": {"service": {"labels": {"team": "web"}}}}
+    (service,) = (one for one in render(given) if one["kind"] == "Service" and one["metadata"]["name"].endswith("-gateway"))
+    assert {"team": "web", "tier": "back", "app.kubernetes.io/name": "headrace"}.items() <= labels(service).items()
+
+
 def labels(one: Object) -> dict[str, str]:
     return dict(one["metadata"]["labels"])

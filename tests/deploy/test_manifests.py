@@ -67,7 +67,7 @@ def stubs(tmp_path: Path) -> Stubs:
 @pytest.mark.needs("helm")
 def test_they_are_what_the_chart_renders() -> None:
     done = subprocess.run([K8S / "render.sh"], env=os.environ | {"HELM": str(helm())}, capture_output=True, text=True, check=True)
-    assert MANIFESTS.read_text(encoding="utf-8") == done.stdout, "run: make manifests"
+    assert MANIFESTS.read_text(encoding="utf-8") == done.stdout, "run: make docs"
 
 
 def test_they_say_nothing_of_helm_and_hold_no_secret() -> None:
@@ -128,6 +128,15 @@ def test_none_is_made_where_the_cluster_cannot_be_asked(stubs: Stubs) -> None:
     done = stubs.run("secrets.sh")
     assert (done.returncode, done.stdout) == (1, "")
     assert "the cluster cannot be asked" in done.stderr
+
+
+@pytest.mark.parametrize(("there", "missing"), [((), "kubectl openssl"), (("openssl",), "kubectl"), (("kubectl",), "openssl")])
+def test_the_programs_that_are_missing_are_named_in_one_line(stubs: Stubs, there: tuple[str, ...], missing: str) -> None:
+    for name in there:
+        stubs.add(name)
+    done = stubs.run("secrets.sh", alone=True)
+    assert (done.returncode, done.stdout, done.stderr.count("\n"), stubs.calls) == (1, "", 1, [])
+    assert done.stderr.startswith(f"secrets: not found on PATH: {missing}. Install it: ")
 
 
 def test_the_cluster_on_this_machine_has_the_gateways_port_and_the_manifests_image() -> None:

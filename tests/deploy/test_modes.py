@@ -33,8 +33,8 @@ MORE: dict[str, Any] = {
     "dry": {
         "controller": {"dryRun": True},
         "consumers": {
-            "settlement": {"enabled": False},
-            "other": {"queues": ["settlement"], "resources": {"limits": {"memory": "1Gi"}}},
+            "payouts": {"enabled": False},
+            "other": {"queues": ["payouts"], "resources": {"limits": {"memory": "1Gi"}}},
         },
         "commonLabels": {"team": "jobs"},
     },
@@ -87,10 +87,20 @@ def test_what_describes_the_gateway_is_not_reached_from_outside() -> None:
         assert [match["path"] for match in route["matches"]] == [{"type": "PathPrefix", "value": path} for path in reached]
 
 
+def test_an_ingress_may_have_patterns_of_its_controllers() -> None:
+    given = {
+        "publicPaths": ["/jobs(/|$)(.*)"],
+        "ingress": {"enabled": True, "hosts": ["a.example"], "pathType": "ImplementationSpecific"},
+    }
+    (made,) = (one for one in render({"gateway": given}) if one["kind"] == "Ingress")
+    (path,) = made["spec"]["rules"][0]["http"]["paths"]
+    assert (path["path"], path["pathType"]) == ("/jobs(/|$)(.*)", "ImplementationSpecific")
+
+
 def test_the_pods_of_jobs_are_those_of_a_deployment_that_end() -> None:
     """Whatever an entry gives to the one it gives to the other."""
     entry: dict[str, Any] = {
-        "queues": ["settlement"],
+        "queues": ["payouts"],
         "concurrency": 1,
         "min": 0,
         "nodeSelector": {"disk": "fast"},
@@ -109,9 +119,9 @@ def test_the_pods_of_jobs_are_those_of_a_deployment_that_end() -> None:
     assert ends["spec"] == stays["spec"] | {"restartPolicy": "Never", "containers": [once]}
 
 
-def _consumers(settlement: dict[str, Any]) -> list[dict[str, Any]]:
-    objects = render({"consumers": {"settlement": settlement}})
-    return [one for one in objects if one["metadata"]["labels"].get("headrace/consumer") == "settlement"]
+def _consumers(payouts: dict[str, Any]) -> list[dict[str, Any]]:
+    objects = render({"consumers": {"payouts": payouts}})
+    return [one for one in objects if one["metadata"]["labels"].get("headrace/consumer") == "payouts"]
 
 
 def test_long_names_of_templates_of_jobs_are_cut_and_stay_two() -> None:

@@ -61,6 +61,8 @@ def _of_the_pod(option: str, pod: Workload) -> Any:
     if option in ("podLabels", "podAnnotations"):
         held = pod.pod["metadata"].get(option.removeprefix("pod").lower()) or {}
         return {key: value for key, value in held.items() if key in given}
+    if option == "affinity":  # beside which the chart says whom pods had better avoid
+        return {key: value for key, value in pod.spec.get(option, {}).items() if key in given}
     if option == "serviceAccount":
         return {"create": False, "name": pod.spec.get("serviceAccountName")}
     return pod.spec.get(option)
@@ -134,13 +136,15 @@ def test_what_a_part_says_goes_before_what_is_said_for_all() -> None:
     release = Release.of(
         {
             "env": [{"name": "A", "value": "all"}, {"name": "B", "value": "all"}],
-            "podLabels": {"a": "all", "b": "all"},
+            "podLabels": {"a": "all", "b": "all", "c": "all"},
+            "podAnnotations": {"a": "all"},
             "nodeSelector": {"pool": "general"},
             "tolerations": [{"key": "general"}],
             "priorityClassName": "general",
             "gateway": {
                 "env": [{"name": "B", "value": "own"}],
-                "podLabels": {"b": "own"},
+                "podLabels": {"b": "own", "c": ""},
+                "podAnnotations": {"a": ""},
                 "nodeSelector": {"disk": "ssd"},
                 "tolerations": [],
                 "priorityClassName": "",
@@ -150,7 +154,8 @@ def test_what_a_part_says_goes_before_what_is_said_for_all() -> None:
     (gateway,) = _pods(("gateway",), release)
     told = {one["name"]: one["value"] for one in gateway.main[0]["env"]}
     assert (told["A"], told["B"]) == ("all", "own")
-    assert (gateway.labels["a"], gateway.labels["b"]) == ("all", "own")
+    assert (gateway.labels["a"], gateway.labels["b"], gateway.labels["c"]) == ("all", "own", "")
+    assert gateway.pod["metadata"]["annotations"]["a"] == ""
     assert gateway.spec["nodeSelector"] == {"disk": "ssd"}
     assert "tolerations" not in gateway.spec
     assert gateway.spec["priorityClassName"] == "general"
@@ -182,6 +187,9 @@ def test_sidecars_start_before_the_program_and_end_after_it() -> None:
         ({"podLabels": {"app.kubernetes.io/name": "x"}}, ("podLabels", "app.kubernetes.io/name")),
         ({"gateway": {"podLabels": {"headrace/consumer": "x"}}}, ("gateway.podLabels", "headrace/consumer")),
         ({"gateway": {"podLabels": {"a": "no label"}}}, ("podLabels",)),
+        ({"gateway": {"service": {"labels": {"a": "no label"}}}}, ("/gateway/service/labels",)),
+        ({"commonLabels": {"no key": "x"}}, ("/commonLabels", "no key")),
+        ({"monitoring": {"labels": {"example.com/": "x"}}}, ("/monitoring/labels", "example.com/")),
         ({"gateway": {"serviceAccount": {"annotations": {"a": "b"}}}}, ("gateway.serviceAccount.annotations", "create")),
         ({"serviceAccount": {"create": False}}, ("serviceAccount.name",)),
         ({"controller": {"serviceAccount": {"create": False}}}, ("controller.serviceAccount.name",)),
@@ -200,21 +208,21 @@ def test_what_cannot_work_is_refused(values: dict[str, Any], words: tuple[str, .
 
 
 def test_a_part_may_have_an_account_of_its_own() -> None:
-    own = {"create": True, "annotations": {"example.com/role": "settlement"}}
+    own = {"create": True, "annotations": {"example.com/role": "payouts"}}
     release = Release.of(
         {
             "serviceAccount": {"annotations": {"example.com/role": "jobs"}},
-            "consumers": {"settlement": {"serviceAccount": own}},
+            "consumers": {"payouts": {"serviceAccount": own}},
             "controller": {"serviceAccount": {"create": False, "name": "theirs"}},
         }
     )
     accounts = {one["metadata"]["name"]: one["metadata"].get("annotations") for one in release.kinds("ServiceAccount")}
     assert accounts == {
         "headrace-programs": {"example.com/role": "jobs"},
-        "headrace-consumer-settlement": {"example.com/role": "settlement"},
+        "headrace-consumer-payouts": {"example.com/role": "payouts"},
     }
     used = {pod.name: pod.spec["serviceAccountName"] for pod in release.workloads}
-    assert used["headrace-consumer-settlement"] == "headrace-consumer-settlement"
+    assert used["headrace-consumer-payouts"] == "headrace-consumer-payouts"
     assert used["headrace-consumer-registration"] == used["headrace-gateway"] == "headrace-programs"
     (binding,) = release.kinds("RoleBinding")
     assert [one["name"] for one in binding["subjects"]] == ["theirs"] == [used["headrace-controller"]]
@@ -263,10 +271,14 @@ def _let_through(release: Release) -> set[int]:
 
 
 def test_no_pod_asks_for_a_uid_where_the_platform_chooses() -> None:
-    for values, who in (({"runAsUser": None}, {"all"}), ({"redis": {"dev": {"runAsUser": None}}}, {"redis"})):
+    """An empty value says it as null does, for which Helm takes the key away."""
+    chosen: list[tuple[dict[str, Any], str]] = []
+    for none in (None, ""):
+        chosen += [({"runAsUser": none}, "all"), ({"redis": {"dev": {"runAsUser": none}}}, "redis")]
+    for values, who in chosen:
         for pod in Release.of(values).workloads:
             asked = pod.spec["securityContext"].keys() & {"runAsUser", "runAsGroup", "fsGroup"}
-            assert bool(asked) is not bool({"all", pod.component} & who), str(pod)
+            assert bool(asked) is not (who in ("all", pod.component)), str(pod)
 
 
 def test_dns_is_let_through_at_the_ports_that_the_values_name() -> None:
@@ -295,3 +307,31 @@ def test_what_the_gateways_service_and_autoscaler_are_told() -> None:
     assert service["metadata"]["labels"]["example.com/dns"] == "jobs"
     assert scaler["spec"]["behavior"] == {"scaleDown": {"stabilizationWindowSeconds": 600}}
     assert [one["resource"]["name"] for one in scaler["spec"]["metrics"]] == ["cpu", "memory"]
+
+
+def test_replicas_are_spread_over_nodes_and_zones_unless_the_values_say() -> None:
+    """No constraint has the zone's label: where the nodes have none, the scheduler would pass over all of them."""
+    several = ("gateway", "controller", "consumer")
+    for pod in (one for one in Release.of({}).workloads if one.component in several):
+        (constraint,) = pod.spec["topologySpreadConstraints"]
+        assert constraint["topologyKey"] == "kubernetes.io/hostname"
+        (preferred,) = pod.spec["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+        assert preferred["podAffinityTerm"]["topologyKey"] == "topology.kubernetes.io/zone"
+        for one in (constraint, preferred["podAffinityTerm"]):
+            assert one["labelSelector"]["matchLabels"].items() <= pod.pod["metadata"]["labels"].items()
+            assert one["matchLabelKeys"] == ["pod-template-hash"], "or a rollout puts the new ones together"
+
+
+def test_who_says_how_pods_are_spread_is_followed() -> None:
+    avoid: dict[str, Any] = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": []}}
+    spec = _gateway({"affinity": avoid})
+    assert spec["affinity"] == avoid
+    assert spec["topologySpreadConstraints"]
+    spec = _gateway({"topologySpreadConstraints": []})
+    assert spec["topologySpreadConstraints"] == []
+    assert "affinity" not in spec
+
+
+def _gateway(values: dict[str, Any]) -> Object:
+    (pod,) = (one for one in Release.of({"gateway": values}).workloads if one.component == "gateway")
+    return pod.spec

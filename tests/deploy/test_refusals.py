@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from jobs.settings import PREFIX
+from core.settings import PREFIX
 from tests.deploy.checks.environment import programs
 from tests.deploy.files import variables
 from tests.deploy.release import Release
@@ -27,37 +27,41 @@ REFUSED: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"gateway": {"ingress": {"enabled": True}}}, ("gateway.ingress.hosts",)),
     ({"gateway": {"httpRoute": {"enabled": True}}}, ("gateway.httpRoute.parentRefs",)),
     ({"gateway": {"service": {"nodePort": 30080}}}, ("gateway.service.nodePort",)),
-    ({"consumers": {"settlement": {"queues": ["points", "settlement"]}}}, ("points", "consumers.")),
-    ({"consumers": {"settlement": {"min": 5, "max": 4}}}, ("consumers.settlement.min",)),
-    ({"consumers": {"settlement": {"prefetch": 8}}}, ("consumers.settlement.prefetch",)),
-    ({"consumers": {"settlement": {"policy": {"max_replicas": 4}}}}, ("consumers.settlement.policy.max_replicas",)),
+    ({"consumers": {"payouts": {"queues": ["points", "payouts"]}}}, ("points", "consumers.")),
+    ({"consumers": {"payouts": {"min": 5, "max": 4}}}, ("consumers.payouts.min",)),
+    ({"consumers": {"payouts": {"prefetch": 8}}}, ("consumers.payouts.prefetch",)),
+    ({"consumers": {"payouts": {"policy": {"max_replicas": 4}}}}, ("consumers.payouts.policy.max_replicas",)),
     (
-        {"controller": {"enabled": False}, "consumers": {"settlement": {"min": 0}}},
-        ("consumers.settlement.min", "controller.enabled"),
+        {"controller": {"enabled": False}, "consumers": {"payouts": {"min": 0}}},
+        ("consumers.payouts.min", "controller.enabled"),
     ),
-    ({"consumers": {"settlement": {"mode": "job", "min": 1}}}, ("consumers.settlement.min", "mode is job")),
-    ({"consumers": {"settlement": {"mode": "job", "concurrency": 4}}}, ("consumers.settlement.concurrency", "mode is job")),
+    ({"consumers": {"payouts": {"mode": "job", "min": 1}}}, ("consumers.payouts.min", "mode is job")),
+    ({"consumers": {"payouts": {"mode": "job", "concurrency": 4}}}, ("consumers.payouts.concurrency", "mode is job")),
     ({"consumers": {"registration": {"mode": "job"}}}, ("consumers.registration.queues", "mode is job")),
     (
-        {"consumers": {"settlement": {"mode": "job", "podDisruptionBudget": {"enabled": True}}}},
-        ("consumers.settlement.podDisruptionBudget.enabled", "mode is job"),
+        {"consumers": {"payouts": {"mode": "job", "podDisruptionBudget": {"enabled": True}}}},
+        ("consumers.payouts.podDisruptionBudget.enabled", "mode is job"),
     ),
     (
-        {"consumers": {"settlement": {"mode": "job", "policy": {"floors": [{"cron": "0 9 * * *", "replicas": 2}]}}}},
-        ("consumers.settlement.policy.floors", "mode is job"),
+        {"consumers": {"payouts": {"mode": "job", "policy": {"floors": [{"cron": "0 9 * * *", "replicas": 2}]}}}},
+        ("consumers.payouts.policy.floors", "mode is job"),
     ),
     (
-        {"controller": {"enabled": False}, "consumers": {"settlement": {"mode": "job"}}},
-        ("consumers.settlement.min", "controller.enabled"),
+        {"controller": {"enabled": False}, "consumers": {"payouts": {"mode": "job"}}},
+        ("consumers.payouts.mode", "controller.enabled"),
     ),
-    ({"consumers": {"settlement": {"mode": "cron"}}}, ("settlement", "mode")),
     (
-        {"controller": {"dryRun": True}, "consumers": {"settlement": {"min": 0}}},
-        ("consumers.settlement.min", "controller.dryRun"),
+        {"controller": {"replicas": 0}, "consumers": {"payouts": {"mode": "job"}}},
+        ("consumers.payouts.mode", "controller.replicas"),
     ),
-    ({"controller": {"replicas": 0}, "consumers": {"settlement": {"min": 0}}}, ("consumers.settlement.min", "controller.replicas")),
+    ({"consumers": {"payouts": {"mode": "cron"}}}, ("payouts", "mode")),
+    (
+        {"controller": {"dryRun": True}, "consumers": {"payouts": {"min": 0}}},
+        ("consumers.payouts.min", "controller.dryRun"),
+    ),
+    ({"controller": {"replicas": 0}, "consumers": {"payouts": {"min": 0}}}, ("consumers.payouts.min", "controller.replicas")),
     ({"consumerDefaults": {"enabled": False}}, ("consumers", "enable one", "controller.enabled")),
-    ({"consumers": {"settlement": {"env": [{"name": "HEADRACE_QUEUES", "value": "email"}]}}}, ("settlement", "HEADRACE_QUEUES")),
+    ({"consumers": {"payouts": {"env": [{"name": "HEADRACE_QUEUES", "value": "email"}]}}}, ("payouts", "HEADRACE_QUEUES")),
     ({"gateway": {"settings": {"NO_SUCH": 1}}}, ("NO_SUCH",)),
     ({"controller": {"settings": {"NO_SUCH": 1}}}, ("NO_SUCH",)),
     ({"commonLabels": {"app.kubernetes.io/component": "mine"}}, ("app.kubernetes.io/component",)),
@@ -93,7 +97,7 @@ FREE = {"LOG_FORMAT", "REPLICATION_FACTOR"}
 
 def _decided(program: str) -> set[str]:
     """Each setting of that program that the chart makes of values with names of their own."""
-    found: set[str] = {"LEASE"} if program == "autoscaler" else set()  # a consumer's LEASE is another thing
+    found: set[str] = set()
     for release in (Release.of(path) for path in combinations()):
         for _, container, which in programs(release):
             names = {name.removeprefix(PREFIX) for name in variables(release, container) if name.startswith(PREFIX)}

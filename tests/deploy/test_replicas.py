@@ -18,8 +18,8 @@ OFF: dict[str, Any] = {"controller": {"enabled": False}}
 DRY: dict[str, Any] = {"controller": {"dryRun": True}}
 NONE: dict[str, Any] = {"controller": {"replicas": 0}}
 AUTO: dict[str, Any] = {"gateway": {"autoscaling": {"enabled": True}}}
-CONSUMER, GATEWAY = "headrace-consumer-settlement", "headrace-gateway"
-FIVE: dict[str, Any] = {"consumers": {"settlement": {"min": 5}}}
+CONSUMER, GATEWAY = "headrace-consumer-payouts", "headrace-gateway"
+FIVE: dict[str, Any] = {"consumers": {"payouts": {"min": 5}}}
 
 # Who manages an object's fields, as Kubernetes notes it.
 BY_APPLY = {"manager": "helm", "operation": "Apply", "fieldsV1": {"f:spec": {"f:replicas": {}, "f:selector": {}}}}

@@ -1,41 +1,18 @@
-"""The images, one release that tests share, and what is gathered when one fails."""
+"""One release that tests share, and what is gathered when one fails."""
 
 from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Generator, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from tests.e2e.release import Json, Release, folder_of, until
-from tests.servers import docker, missing
 from tests.servers.kubernetes import Cluster
 
-_TEAM = Path(__file__).parent / "team"
-REPOSITORY = "headrace.local/e2e"
 _SHARED = pytest.StashKey[Release]()
-
-
-@pytest.fixture(scope="session")
-def images(cluster: Cluster) -> Json:
-    """Values that name the images: ours with the test's handlers as tags `a` and `b`, and the brokers that the cluster has."""
-    if not shutil.which("helm"):
-        missing("kubernetes", "helm is not on PATH")
-    docker.build(f"{REPOSITORY}:base")
-    for tag in ("a", "b"):
-        docker.build(f"{REPOSITORY}:{tag}", context=_TEAM, arguments={"BASE_IMAGE": f"{REPOSITORY}:base"})
-        cluster.load(f"{REPOSITORY}:{tag}")
-    values: Json = {"image": {"repository": REPOSITORY, "tag": "a", "pullPolicy": "IfNotPresent"}}
-    if cluster.local:  # others pull these
-        cluster.load(docker.base())
-        for name in ("rabbitmq", "redis"):
-            cluster.load(f"headrace.local/{name}")
-            values[name] = {"dev": {"image": f"headrace.local/{name}:latest", "imagePullPolicy": "Never"}}
-    return values
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +24,30 @@ def release(cluster: Cluster, images: Json, request: pytest.FixtureRequest) -> I
     made.start_client()
     yield made
     made.end()
+
+
+SECOND: Json = {
+    "gateway": {"replicas": 1},
+    "controller": {"replicas": 1},
+    "consumers": {name: {"enabled": False} for name in ("apart", "registration", "payouts")},
+    "rabbitmq": {"dev": {"keep": False}},
+    "mail": {"mode": "none"},
+    "test": {"jobType": "load.quick", "payload": {"run": "tried", "n": 1, "seconds": 0}},
+}
+
+
+@pytest.fixture(scope="session")
+def second(cluster: Cluster, images: Json, release: Release) -> Release:
+    """A small one in the same namespace, used from the same client. Its consumers of `long` cannot start: their image is nowhere.
+
+    The test that looks for the alert about that, which follows after two minutes, takes it away.
+    """
+    made = Release(cluster, images, "u", beside=release)
+    made.install(SECOND)
+    until(lambda: made.replicas("long"), lambda n: n == 0, 60, "its first consumer of `long`, which has the right image, goes")
+    made.kubectl("set", "image", f"deployment/{made.prefix}-consumer-long", "consumer=headrace.invalid/nowhere:1")
+    made.submit("load.long", "nowhere", 1)
+    return made
 
 
 class LateKey(NamedTuple):

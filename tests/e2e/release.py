@@ -40,7 +40,7 @@ VALUES: Json = {
         },
         "apart": {"queues": ["apart"], "mode": "job", "max": 4, "drainSeconds": 8, "job": {"ttlSecondsAfterFinished": 15}},
         "registration": {"queues": ["email", "points"], "max": 2},
-        "settlement": {"queues": ["settlement"], "max": 2},
+        "payouts": {"queues": ["payouts"], "max": 2},
     },
     "controller": {"alertUrl": "http://receiver:9093/api/v2/alerts", "traceUrl": "https://traces.example/{trace_id}"},
     "rabbitmq": {"dev": {"keep": True}},
@@ -50,16 +50,20 @@ VALUES: Json = {
 
 
 class Release:
-    """name: of the release; objects are called NAME-headrace-…. images: values that name the images."""
+    """name: of the release; objects are called NAME-headrace-…. images: values that name the images.
 
-    def __init__(self, cluster: Cluster, images: Json, name: str = "t") -> None:
+    beside: another one, whose namespace and client it shares; it ends with that one.
+    """
+
+    def __init__(self, cluster: Cluster, images: Json, name: str = "t", *, beside: Release | None = None) -> None:
         self.cluster, self.images, self.name = cluster, images, name
-        self._namespace = Namespace(cluster)
+        self._namespace, self._guest = (Namespace(cluster), False) if beside is None else (beside._namespace, True)
         self.namespace = self._namespace.name
         self.kubectl, self.get, self.end = self._namespace.kubectl, self._namespace.get, self._namespace.end
-        self.prefix = f"{name}-headrace"
+        self.prefix = name if "headrace" in name else f"{name}-headrace"
         self.notes = ""  # what `helm install` printed
-        cluster.kubectl("label", "namespace", self.namespace, "pod-security.kubernetes.io/enforce=restricted")
+        if not self._guest:
+            cluster.kubectl("label", "namespace", self.namespace, "pod-security.kubernetes.io/enforce=restricted")
 
     # --- helm
 
@@ -84,6 +88,9 @@ class Release:
         return self.helm("upgrade", self.name, str(CHART), "--wait", "--timeout", "180s", *options, values=[whole])
 
     # --- kubectl
+
+    def apply(self, *objects: Json) -> None:
+        self._namespace.apply(*objects)
 
     def pods(self, component: str, consumer: str = "") -> list[Json]:
         """Those that were not told to end."""
@@ -115,8 +122,11 @@ class Release:
 
     # --- the client pod
 
-    def start_client(self) -> None:
-        """A pod with the API key and Redis' URL, and beside it a receiver of alerts with a Service."""
+    def start_client(self, placed: Json | None = None) -> None:
+        """A pod with the API key and Redis' URL, and beside it a receiver of alerts with a Service.
+
+        placed: where, as in a pod's spec.
+        """
         image = self.images["image"]
         security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
         common = {
@@ -126,8 +136,11 @@ class Release:
             "volumeMounts": [{"name": "redis", "mountPath": "/etc/e2e/redis"}],
         }
         key = {"secretKeyRef": {"name": f"{self.prefix}-api-key", "key": "key"}}
+        # Without a request its share of the CPU is the least there is: while pods start on two cores it did not run for 5.6 s at a
+        # time, and timers for its connections ran out that had long been answered.
         client = {
             "name": _CLIENT,
+            "resources": {"requests": {"cpu": "500m", "memory": "64Mi"}},
             "command": ["sleep", "infinity"],
             "env": [{"name": "HEADRACE_API_KEY", "valueFrom": key}],
             **common,
@@ -145,6 +158,7 @@ class Release:
             "securityContext": {"runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}},
             "containers": [client, receiver],
             "volumes": [{"name": "redis", "secret": {"secretName": f"{self.prefix}-redis"}}],
+            **(placed or {}),
         }
         selector = {"app.kubernetes.io/component": "e2e"}
         allow: Json = {
@@ -153,7 +167,7 @@ class Release:
             "ingress": [{}],
             "egress": [{}],
         }
-        self._namespace.apply(
+        self.apply(
             {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": _CLIENT, "labels": labels}, "spec": spec},
             _object("v1", "Service", "receiver", {"selector": selector, "ports": [{"port": 9093}]}),
             _object("networking.k8s.io/v1", "NetworkPolicy", "e2e", allow),
@@ -168,7 +182,8 @@ class Release:
     def script(self, name: str, *arguments: object, timeout: float = 60) -> Any:
         """Run one of tests/e2e/scripts in the client pod; the JSON that it prints."""
         given = (SCRIPTS / f"{name}.py").read_text(encoding="utf-8")
-        return json.loads(self.client("python", "-", *map(str, arguments), given=given, seconds=timeout))
+        key = ["env", f"HEADRACE_API_KEY={self.secret(f'{self.prefix}-api-key', 'key')}"] if self._guest else []
+        return json.loads(self.client(*key, "python", "-", *map(str, arguments), given=given, seconds=timeout))
 
     def submit(
         self, job_type: str, run: str, count: int, *, first: int = 0, rate: float = 0, seconds: float = 0, patience: float = 60
@@ -182,6 +197,12 @@ class Release:
     def effects(self, run: str, *more: str) -> Json:
         told: Json = self.script("effects", run, *more)
         return told
+
+    def each_once(self, run: str, jobs: int, seconds: float) -> None:
+        """Waits until all jobs of the run have left their effect; fails, with their records, if one was begun twice."""
+        seen = until(lambda: self.effects(run), lambda seen: seen["effects"] >= jobs, seconds, "all effects")
+        again = {where: self.ask(f"/v1/jobs/{where.split()[0]}") for where in seen.pop("again").values()}
+        assert seen == {"effects": jobs, "jobs": jobs, "begun": {"1": jobs}, "ended": {"1": jobs}}, again
 
     def ask(self, path: str, method: str = "GET") -> Any:
         """The JSON of the gateway's answer. Raises RuntimeError for a refusal."""

@@ -12,7 +12,7 @@ def test_each_has_a_pod_of_its_own_and_all_end_by_themselves(release: Release) -
     made = {one["metadata"]["name"] for one in release.jobs("apart")}
     assert 4 <= len(made) <= 6, "one for each, and few in vain"
     seen = until(lambda: release.effects("apart", "jobs"), lambda seen: seen["effects"] == 4, 60, "all have ended")
-    assert set(seen["began_by_job"].values()) == set(seen["ended_by_job"].values()) == {"1"}
+    assert set(seen["began_by_job"].values()) == set(seen["ended_by_job"].values()) == {1}
     assert len(set(seen["pods"].values())) == 4
     jobs = until(
         lambda: release.jobs("apart"), lambda found: all("completionTime" in one["status"] for one in found), 30, "the ends"
@@ -32,7 +32,7 @@ def test_what_a_pod_that_is_deleted_does_not_finish_begins_again_in_another_job(
     seen = until(lambda: release.effects("apart-again", "jobs"), lambda seen: "0" in seen["began_by_job"], 60, "it has begun")
     release.kubectl("delete", "pod", seen["pods"]["0"], "--wait=false")
     again = until(lambda: release.effects("apart-again", "jobs"), lambda now: now["effects"] == 1, 90, "it has ended")
-    assert (again["began_by_job"], again["ended_by_job"]) == ({"0": "2"}, {"0": "1"})
+    assert (again["began_by_job"], again["ended_by_job"]) == ({"0": 2}, {"0": 1})
     assert again["pods"]["0"] != seen["pods"]["0"]
 
 

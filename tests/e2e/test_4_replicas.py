@@ -46,7 +46,8 @@ def test_an_autoscaler_that_is_turned_on_begins_with_what_is_there(release: Rele
 
 def test_a_controller_that_is_turned_off_and_on_takes_nothing_away(release: Release) -> None:
     deployment = f"{release.prefix}-consumer-quick"
-    none: Json = {"consumers": {"apart": {"enabled": False}, "long": {"min": 1}}}  # only a controller starts these from 0
+    off: Json = {"enabled": False}
+    none: Json = {"consumers": {"apart": off, "long": {"min": 1}}}  # only a controller starts these from 0
     release.upgrade(
         merged(none, {"consumers": {"quick": {"min": 3}}, "controller": {"enabled": False}}), options=["--force-conflicts"]
     )

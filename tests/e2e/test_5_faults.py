@@ -88,12 +88,12 @@ def test_the_api_server_stopped_for_a_minute(release: Release) -> None:
     finally:
         release.cluster.component("start", "kube-apiserver")
     until(lambda: release.client("cat", "/tmp/dark.json"), lambda said: "accepted" in said, 90, "the client's end")  # noqa: S108 - in the client pod
-    seen = until(lambda: release.effects("dark"), lambda seen: seen["effects"] >= jobs, 120, "all effects")
-    assert seen == {"effects": jobs, "jobs": jobs, "begun": {"1": jobs}, "ended": {"1": jobs}}
+    release.each_once("dark", jobs, 120)
     until(release.leader, bool, 120, "a leader again")
-    told = release.submit("load.quick", "after", 1500, seconds=0.4)
+    # More than a minute of work for one pod: 1,500 were done before a slow machine's controller had its view again.
+    told = release.submit("load.quick", "after", 5000, seconds=0.4)
     until(lambda: release.replicas("quick"), lambda n: n > 1, 60, "it scales again")
-    _all_done(release, "after", told, 1500)
+    _all_done(release, "after", told, 5000)
 
 
 def _is_ready(pod: dict[str, object]) -> bool:

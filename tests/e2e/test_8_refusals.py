@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
-from tests.e2e.release import HelmError, Json, Release
+from tests.e2e.release import HelmError, Json, Release, until
 from tests.servers import docker
 from tests.servers.kubernetes import Cluster
 
@@ -18,6 +19,7 @@ SMALL: Json = {
     "mail": {"mode": "none"},
 }
 SHORT = "25s"
+WRONG = "RabbitMQ refuses the user or the password"
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +63,9 @@ def test_a_wrong_password_is_what_readiness_says_and_nothing_crashes(refused: Re
         (pod,) = release.pods(component)
         probe = f"import urllib.request as u, urllib.error as e\ntry: u.urlopen('http://127.0.0.1:{port}/readyz')\n"
         probe += "except e.HTTPError as error: print(error.code, error.read().decode())"
-        told = release.kubectl("exec", pod["metadata"]["name"], "--", "python", "-c", probe)
+        ask = partial(release.kubectl, "exec", pod["metadata"]["name"], "--", "python", "-c", probe)
+        told = until(ask, lambda told: WRONG in told, 120, WRONG)  # before, its broker may still be starting
         assert told.startswith("503")
-        assert "RabbitMQ refuses the user or the password" in told
         assert "wrong" not in told
         assert [status["restartCount"] for status in pod["status"]["containerStatuses"]] == [0]
 

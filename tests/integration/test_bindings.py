@@ -5,18 +5,17 @@ from __future__ import annotations
 import aiormq
 import pytest
 
-import contracts
-from jobs.adapters.rabbitmq import RabbitMQ
-from jobs.adapters.rabbitmq.bindings import Bindings, of
-from jobs.catalogue import Catalogue
-from jobs.clock import SystemClock
-from jobs.settings import Settings
-from jobs.topology import Topology
+from adapters.rabbitmq import RabbitMQ
+from adapters.rabbitmq.bindings import Bindings, of
+from core import project
+from core.clock import SystemClock
+from core.settings import Settings
+from core.topology import Topology
 from tests.contract.broker_suite import message, publish, until_depth
 from tests.integration.command_line import run
 from tests.servers.rabbitmq import RabbitMQServer
 
-NOW = Catalogue.of(contracts).topology()
+NOW = project.catalogue().topology()
 SETTINGS = Settings(connect_timeout=20, replication_factor=1)
 
 
@@ -58,8 +57,11 @@ async def test_jobs_go_no_longer_to_a_queue_that_no_contract_names(managed_rabbi
     for _ in range(2):  # to look changes nothing
         code, out, _ = await run("bindings", **settings)
         assert (code, "jobs still go there" in out, "audit" in out) == (0, True, False), out
-    code, out, _ = await run("bindings", "--prune", **settings)
-    assert (code, "1 removed" in out) == (0, True), out
+    late = {"HEADRACE_WORKLOADS": '[{"name": "slow", "queues": ["email"], "policy": {"drain_seconds": 19}}]'}
+    code, out, _ = await run("bindings", "--prune", "--advise", **settings, **late)
+    told = " ".join(out.split())
+    assert (code, "dropped" in told, "points" in told, "1 removed" in told) == (0, True, False, True), out
+    assert "! queue email: user.registered may run for 20 s, the drain of slow is 19 s" in told
     await publish(broker, message("b", "user.registered"))
     await until_depth(broker, NOW.bindings["user.registered"][0], 2)
     assert (await broker.depth("dropped")).ready == 1
@@ -75,6 +77,24 @@ async def _audit(url: str) -> None:
     await channel.queue_declare("audit", durable=True)
     await channel.queue_bind("audit", "jobs", "#")
     await connection.close()
+
+
+async def test_the_first_prune_says_what_it_recorded_and_the_next_one_removes(rabbitmq: RabbitMQServer) -> None:
+    url = rabbitmq.vhost()
+    settings = {"HEADRACE_BROKER": url, "HEADRACE_OUTCOMES": "none:", "HEADRACE_CONNECT_TIMEOUT": "20"}
+    settings["HEADRACE_REPLICATION_FACTOR"] = "1"
+    await (await declared(url, NOW)).close()
+    _, out, _ = await run("bindings", **settings)
+    assert "`headrace bindings --prune` has never run with this broker." in " ".join(out.split()), out
+    code, out, _ = await run("bindings", "--prune", **settings)
+    told = " ".join(out.split())
+    assert (code, f"It has now recorded the {len(of(NOW))} bindings of this release" in told, "is not known" in told) == (
+        0,
+        True,
+        False,
+    )
+    code, out, _ = await run("bindings", "--prune", **settings)
+    assert (code, out.splitlines()[-1], "first" in out) == (0, "0 removed", False), out
 
 
 async def test_what_is_recorded_is_read_as_often_as_one_likes(rabbitmq: RabbitMQServer) -> None:

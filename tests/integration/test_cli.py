@@ -136,12 +136,10 @@ async def test_check_says_what_to_mend(tmp_path: Path) -> None:
     assert (code, "outcome store: Redis" in out, "mend HEADRACE_OUTCOMES" in out.replace("\n", " ")) == (1, True, True)
     code, out, _ = await run("check", HEADRACE_BROKER=f"amqp://127.0.0.1:{free_port()}/", HEADRACE_OUTCOMES=url)
     assert (code, "✗ broker: " in out, "mend HEADRACE_BROKER" in out) == (1, True, True), out
-    code, out, _ = await run("check", HEADRACE_LEASE="-1")
-    assert (code, "HEADRACE_LEASE='-1'" in out) == (1, True)
+    code, out, _ = await run("check", HEADRACE_CLAIM_LEASE="-1")
+    assert (code, "HEADRACE_CLAIM_LEASE='-1'" in out) == (1, True)
     code, out, _ = await run("check", HEADRACE_DATABASE="foo")
-    assert (code, "HEADRACE_DATABASE=(hidden)" in out) == (1, True)
-    code, out, _ = await run("check", HEADRACE_SMTP_PORT="post")
-    assert (code, "HEADRACE_SMTP_PORT='post'" in out) == (1, True)
+    assert (code, "HEADRACE_DATABASE='foo'" in out) == (1, True)
     code, out, _ = await run("check", HEADRACE_WORKLOADS='[{"name": "c", "queues": ["typo"]}]')
     assert (code, "queue 'typo'" in out) == (1, True)
 
@@ -165,7 +163,7 @@ async def test_check_warns_of_runs_that_a_rollout_would_break_off(tmp_path: Path
     told = " ".join(out.split())
     assert "! queue email: user.registered may run for 20 s, HEADRACE_DRAIN_SECONDS is 19" in told
     assert "drainSeconds" in told
-    workloads = '[{"name": "job/email", "queues": ["email"]}, {"name": "rest", "queues": ["points", "settlement"]}]'
+    workloads = '[{"name": "job/email", "queues": ["email"]}, {"name": "rest", "queues": ["points", "payouts"]}]'
     own = {"HEADRACE_BROKER": url, "HEADRACE_OUTCOMES": url, "HEADRACE_DRAIN_SECONDS": "19", "HEADRACE_WORKLOADS": workloads}
     code, out, _ = await run("check", **own)
     assert (code, "queue email: user.registered may" in " ".join(out.split())) == (0, False)
@@ -191,7 +189,7 @@ async def test_check_warns_of_names_that_nobody_reads(tmp_path: Path) -> None:
 
 async def test_no_process_is_left_behind(up: Up) -> None:
     async with asyncio.timeout(30):
-        while len(children := _children(up.process.pid)) < 3:  # one may be being started again
+        while len(children := _children(up.process.pid)) < 2:  # one may be being started again
             await asyncio.sleep(0.1)
     up.process.send_signal(signal.SIGTERM)
     await asyncio.wait_for(up.process.wait(), 40)

@@ -94,15 +94,6 @@ async def test_a_terminated_demo_takes_its_folder_with_it(tmp_path: Path) -> Non
     assert not there(tmp_path, "headrace-demo-*")
 
 
-async def test_a_demo_in_a_pipe_ends_with_what_its_table_says() -> None:
-    code, out, err = await run("demo", "--users", "120")
-    assert code == 0, err
-    rows = {cells[1]: cells[2] for line in out.splitlines() if len(cells := [part.strip() for part in line.split("│")]) == 4}
-    (shown,) = {line.split()[-1] for line in out.splitlines() if line.startswith("deliveries succeeded")}
-    assert int(shown) == 2 * int(rows["accepted"]) - int(rows["dead"])
-    assert "What became of it" in [line.strip() for line in out.splitlines()]
-
-
 async def test_the_help_of_check_says_what_it_declares() -> None:
     code, out, _ = await run("check", "--help")
     assert (code, "declares what is missing" in " ".join(out.split())) == (0, True)

@@ -19,17 +19,16 @@ import aiohttp
 import pytest
 from rich.console import Console
 
-import contracts
+from adapters.sqlite import SqliteBroker, SqliteJournal
 from cli.api import Address
-from cli.watch import panel, watch
-from jobs.adapters.sqlite import SqliteBroker, SqliteJournal
-from jobs.catalogue import Catalogue
-from jobs.clock import SystemClock
-from jobs.envelope import Envelope
-from jobs.identity import new_job_id
-from jobs.journal import ScalingRecord
-from jobs.ports import Message
-from jobs.settings import Settings
+from cli.watch import changes, panel, watch
+from core import project
+from core.clock import SystemClock
+from core.envelope import Envelope
+from core.identity import new_job_id
+from core.journal import ScalingRecord
+from core.ports import Message
+from core.settings import Settings
 from tests.servers import free_port
 
 BODY = b'{"order_id": 1, "user_id": 2, "amount": "10.00", "currency": "EUR"}'
@@ -114,12 +113,12 @@ async def program(module: str, folder: Path, port_setting: str, **more: str) -> 
 
 
 def controller(folder: Path, **more: str) -> Any:
-    workloads = json.dumps([{"name": "consumer", "queues": ["settlement"], "policy": POLICY}])
+    workloads = json.dumps([{"name": "consumer", "queues": ["payouts"], "policy": POLICY}])
     return program("autoscaler", folder, "HEADRACE_CONTROLLER_PORT", HEADRACE_WORKLOADS=workloads, **more)
 
 
 async def submit(database: Path, count: int) -> None:
-    broker = SqliteBroker(str(database), Catalogue.of(contracts).topology(), Settings(), SystemClock())
+    broker = SqliteBroker(str(database), project.catalogue().topology(), Settings(), SystemClock())
     await broker.open()
     for _ in range(count):
         envelope = Envelope(new_job_id(), "order.settled", SystemClock().wall())
@@ -130,7 +129,7 @@ async def submit(database: Path, count: int) -> None:
 async def scaling(database: Path) -> list[ScalingRecord]:
     journal = SqliteJournal(str(database), Settings(), SystemClock())
     await journal.open()
-    records = await journal.tail("settlement", 2000)
+    records = await journal.tail("payouts", 2000)
     await journal.close()
     return records
 
@@ -138,7 +137,7 @@ async def scaling(database: Path) -> list[ScalingRecord]:
 def waiting(database: Path) -> int:
     """Jobs that are not settled yet."""
     with closing(sqlite3.connect(database)) as reader:
-        return int(reader.execute("SELECT count(*) FROM messages WHERE queue = 'settlement'").fetchone()[0])
+        return int(reader.execute("SELECT count(*) FROM messages WHERE queue = 'payouts'").fetchone()[0])
 
 
 def alive(pid: int) -> bool:
@@ -173,13 +172,12 @@ async def test_a_burst_brings_consumers_and_its_end_takes_them_and_one_that_is_k
 
 
 async def test_where_each_job_has_a_process_of_its_own_each_ends_and_none_is_stopped(tmp_path: Path) -> None:
-    workloads = json.dumps([{"name": "job/settlement", "queues": ["settlement"], "policy": {"max_replicas": 3}}])
+    workloads = json.dumps([{"name": "job/payouts", "queues": ["payouts"], "policy": {"max_replicas": 3}}])
     async with program("autoscaler", tmp_path, "HEADRACE_CONTROLLER_PORT", HEADRACE_WORKLOADS=workloads) as control:
         await control.ready()
         assert control.consumers() == {}
         await submit(control.database, 7)
-        await control.until(lambda: control.consumers() and waiting(control.database) == 0)
-        await control.until(lambda: not control.consumers())
+        await control.until(lambda: not control.consumers() and waiting(control.database) == 0)
     records = await scaling(control.database)
     assert [record for record in records if record.scaled is not None and record.scaled < record.asked] == []
     assert 7 <= len(control.pids) <= 10, "one for each, and few in vain"
@@ -217,30 +215,32 @@ async def test_the_gateway_tells_and_watch_draws_what_was_decided(tmp_path: Path
                     await asyncio.sleep(0.1)
         status, found = await ask("/v1/scaling")
         assert status == 200
-        assert [(item["queue"], item["workload"]) for item in found["items"]] == [("settlement", "consumer")]
-        status, found = await ask("/v1/scaling/settlement?limit=2000")
+        assert [(item["queue"], item["workload"]) for item in found["items"]] == [("payouts", "consumer")]
+        status, found = await ask("/v1/scaling/payouts?limit=2000")
         history = found["items"]
         assert status == 200
         assert [item["at"] for item in history] == sorted(item["at"] for item in history)
         assert any(item["scaled"] == 3 for item in history)
-        assert (await ask("/v1/scaling/settlement?limit=1"))[1]["items"] == history[-1:]
+        assert (await ask("/v1/scaling/payouts?limit=1"))[1]["items"] == history[-1:]
         assert (await ask("/v1/scaling/email"))[1] == {"items": []}
         for path, expected in (("/v1/scaling/nothing", 404), ("/v1/scaling/email?limit=0", 422)):
             assert (await ask(path))[0] == expected
         console = Console(width=140, record=True, file=io.StringIO())
         console.print(panel(history))
         drawn = console.export_text()
-        assert "settlement · consumer" in drawn
+        assert "payouts · consumer" in drawn
         assert any(item["text"][:40] in drawn for item in history)
-        await watch(Address(gateway.url), "settlement", rounds=2)
-        assert "settlement" in capsys.readouterr().out
+        await watch(Address(gateway.url), "payouts", rounds=2)
+        (line,) = capsys.readouterr().out.splitlines()  # in no terminal: the last change, once
+        last = changes(history)[-1]
+        assert line == f"{last['at']} payouts (consumer): {last['text']}"
         # A queue that no contract names any more is in the journal still.
         journal = SqliteJournal(str(gateway.database), Settings(), SystemClock())
         await journal.open()
         await journal.append([ScalingRecord("renamed", "consumer", SystemClock().wall(), 1, 1, "steady", "")])
         await journal.close()
         await watch(Address(gateway.url), None, rounds=1)
-        assert "settlement" in capsys.readouterr().out
+        assert "payouts" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -267,3 +267,63 @@ async def test_a_bad_setting_stops_the_start_with_its_name(settings: dict[str, s
     assert process.returncode == 2
     assert said in err.decode()
     assert "Traceback" not in err.decode()
+
+
+@pytest.mark.parametrize(
+    ("module", "setting"),
+    [("service", "HEADRACE_PORT"), ("consumer", "HEADRACE_PROBE_PORT"), ("autoscaler", "HEADRACE_CONTROLLER_PORT")],
+)
+async def test_a_signal_that_comes_several_times_at_once_is_one(module: str, setting: str, tmp_path: Path) -> None:
+    """As Linux repeats the parent-death signal: the drain goes on, and the exit code is 0 (which `program` asserts)."""
+    async with program(module, tmp_path, setting, HEADRACE_LINGER_SECONDS="0") as one:
+        await one.ready()
+        for _ in range(5):
+            one.process.send_signal(signal.SIGTERM)
+            await asyncio.sleep(0.003)
+        await asyncio.wait_for(one.process.wait(), 60)
+
+
+async def test_a_second_controller_of_the_same_consumers_is_refused(tmp_path: Path) -> None:
+    async with controller(tmp_path) as first:
+        await first.ready()
+        settings = {"HEADRACE_REGISTRY": str(first.registry), "HEADRACE_CONTROLLER_PORT": "0"}
+        second = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "autoscaler", env=environment(tmp_path, **settings), stderr=asyncio.subprocess.PIPE
+        )
+        _, err = await asyncio.wait_for(second.communicate(), 60)
+        assert second.returncode == 2
+        said = (
+            f"HEADRACE_REGISTRY={first.registry}: a controller has this folder already, process {first.process.pid}; stop that one"
+        )
+        assert said in err.decode()
+        assert set(first.consumers()) == {"consumer-1"}, "it is as it was"
+    async with controller(tmp_path) as third:
+        await third.ready()
+
+
+async def test_consumers_drain_for_as_long_as_their_controller_waits_for_them(tmp_path: Path) -> None:
+    async with controller(tmp_path, HEADRACE_DRAIN_SECONDS="47") as control:
+        await control.ready()
+    (line,) = [line for line in (control.registry / "consumer-1.log").read_text().splitlines() if "draining" in line]
+    assert "47.0" in line
+
+
+async def test_consumers_of_a_controller_that_is_killed_drain_once(tmp_path: Path) -> None:
+    workloads = json.dumps([{"name": "consumer", "queues": ["payouts"], "policy": POLICY}])
+    settings = {"HEADRACE_WORKLOADS": workloads, "HEADRACE_REGISTRY": str(tmp_path / "consumers"), "HEADRACE_CONTROLLER_PORT": "0"}
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "autoscaler", env=environment(tmp_path, **settings))
+    control = Program(process, "", tmp_path / "consumers", tmp_path / "headrace.db")
+    await control.until(lambda: "consuming" in _text(control.registry / "consumer-1.log"))
+    (pid,) = control.consumers().values()
+    process.kill()
+    await process.wait()
+    async with asyncio.timeout(30):
+        while alive(pid):
+            await asyncio.sleep(0.05)
+    text = _text(control.registry / "consumer-1.log")
+    assert text.count("draining") == 1
+    assert "stopped" in text
+
+
+def _text(file: Path) -> str:
+    return file.read_text() if file.exists() else ""

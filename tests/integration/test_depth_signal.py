@@ -10,15 +10,15 @@ from pathlib import Path
 import aiormq
 import pytest
 
+from adapters.rabbitmq import RabbitMQ
+from adapters.sqlite import SqliteBroker
 from autoscaler.ports import Sighting
 from autoscaler.signals.depth import DepthSignal
-from jobs.adapters.rabbitmq import RabbitMQ
-from jobs.adapters.sqlite import SqliteBroker
-from jobs.clock import SystemClock
-from jobs.errors import SignalError
-from jobs.ports import Broker, Message
-from jobs.settings import Settings
-from jobs.topology import Topology
+from core.clock import SystemClock
+from core.errors import SignalError
+from core.ports import Broker, Message
+from core.settings import Settings
+from core.topology import Topology
 from tests.contract.broker_suite import Inbox, publish, subscribed
 from tests.servers.rabbitmq import RabbitMQServer
 

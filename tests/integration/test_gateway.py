@@ -20,8 +20,7 @@ import pytest
 import pytest_asyncio
 from jsonschema import Draft7Validator, Draft202012Validator
 
-import contracts
-from jobs.catalogue import Catalogue
+from core import project
 from tests.servers import free_port
 
 GOOD = {"user_id": 42, "email": "ada@example.com", "name": "Ada", "registered_at": "2026-01-31T09:30:00Z"}
@@ -211,7 +210,7 @@ async def test_a_client_that_goes_away_leaves_a_whole_job_or_none(gateway: Gatew
 
 async def test_the_documents_describe_every_contract(gateway: Gateway) -> None:
     _, _, openapi = await gateway.ask("GET", "/openapi.json")
-    catalogue = Catalogue.of(contracts)
+    catalogue = project.catalogue()
     for name in (contract.name for contract in catalogue):
         content = openapi["paths"][f"/v1/jobs/{name}"]["post"]["requestBody"]["content"]["application/json"]
         schema = openapi["components"]["schemas"][content["schema"]["$ref"].rpartition("/")[2]]
@@ -234,11 +233,11 @@ async def test_metrics_and_probes_answer(gateway: Gateway) -> None:
 
 
 async def test_a_dead_letter_is_shown_replayed_and_dropped(tmp_path: Path) -> None:
-    from jobs.adapters.sqlite import SqliteOutcomes
-    from jobs.clock import SystemClock
-    from jobs.model import Reason
-    from jobs.ports import DeadLetter
-    from jobs.settings import Settings
+    from adapters.sqlite import SqliteOutcomes
+    from core.clock import SystemClock
+    from core.model import Reason
+    from core.ports import DeadLetter
+    from core.settings import Settings
 
     gateway = await start(tmp_path)
     store = SqliteOutcomes(str(tmp_path / "headrace.db"), Settings(), SystemClock())
@@ -254,6 +253,10 @@ async def test_a_dead_letter_is_shown_replayed_and_dropped(tmp_path: Path) -> No
         "malformed-message",
     )
     assert (await gateway.ask("POST", "/v1/dead-letters/replay", json={}))[0] == 422
+    for other in ({"content-type": "application/x-www-form-urlencoded"}, {"content-type": "text/plain"}):  # curl -d has the first
+        status, _, problem = await gateway.ask("POST", "/v1/dead-letters/replay", data=b'{"queue": "email"}', headers=other)
+        assert status == 422
+        assert problem["detail"] == f"/body: Send it with content-type: application/json, not {other['content-type']!r}"
     status, _, done = await gateway.ask("POST", "/v1/dead-letters/replay", json={"queue": "email"})
     assert (status, done) == (200, {"replayed": 1, "failed": 0, "more": False, "failures": []})
     assert (await gateway.ask("GET", "/v1/dead-letters/d1"))[2]["replayed_at"] is not None

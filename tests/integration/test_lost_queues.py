@@ -9,23 +9,23 @@ from contextlib import asynccontextmanager
 import aiormq
 import pytest
 
+from adapters.rabbitmq import RabbitMQ
+from adapters.sqlite import SqliteOutcomes
 from consumer.ledger import Ledger
 from consumer.lost import Lost
 from consumer.registry import Registry
 from consumer.resources import Resources
 from consumer.settings import ConsumerSettings
 from consumer.way import Tools
-from jobs.adapters.rabbitmq import RabbitMQ
-from jobs.adapters.sqlite import SqliteOutcomes
-from jobs.catalogue import Catalogue
-from jobs.clock import SystemClock
-from jobs.envelope import Envelope
-from jobs.errors import BrokerUnavailable
-from jobs.identity import new_job_id
-from jobs.model import Reason, State
-from jobs.ports import Message
-from jobs.settings import Settings
-from jobs.topology import Topology
+from core.catalogue import Catalogue
+from core.clock import SystemClock
+from core.envelope import Envelope
+from core.errors import BrokerUnavailable
+from core.identity import new_job_id
+from core.model import Reason, State
+from core.ports import Message
+from core.settings import Settings
+from core.topology import Topology
 from tests.contract.broker_suite import Inbox, message, publish, subscribed, until_depth
 from tests.servers.rabbitmq import RabbitMQServer
 
@@ -49,7 +49,7 @@ async def working(broker: RabbitMQ, queues: tuple[str, ...]) -> AsyncIterator[Sq
     """A process that works off what was lost; its store."""
     settings, clock = ConsumerSettings(broker="memory:", outcomes="memory:"), SystemClock()
     store = SqliteOutcomes(":memory:", settings, clock)
-    ledger = Ledger(store, lease=settings.lease, give_up=None)
+    ledger = Ledger(store, lease=settings.claim_lease, give_up=None)
     await ledger.open()
     async with Resources({}, set()) as resources:
         tools = Tools(settings, Registry(Catalogue([]), []), resources, _no_threads, clock)

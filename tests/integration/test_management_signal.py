@@ -13,13 +13,14 @@ import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
+from adapters.rabbitmq import RabbitMQ
 from autoscaler.ports import Sighting
 from autoscaler.settings import ControllerSettings
 from autoscaler.signals.rabbitmq import MOST_BYTES, STATISTICS_AGE, ManagementSignal
-from jobs.adapters.rabbitmq import RabbitMQ
-from jobs.clock import ManualClock, SystemClock
-from jobs.errors import SignalError
-from jobs.settings import Settings
+from autoscaler.window import Rate
+from core.clock import ManualClock, SystemClock
+from core.errors import SignalError
+from core.settings import Settings
 from tests.contract.broker_suite import TOPOLOGY, Inbox, message, publish, subscribed
 from tests.servers import free_port
 from tests.servers.http import Answer, serving
@@ -158,6 +159,27 @@ async def endless(request: web.Request) -> web.StreamResponse:
     for _ in range(MOST_BYTES // 2**20 + 2):
         await response.write(b" " * 2**20)
     return response
+
+
+async def test_a_count_that_the_broker_has_not_gathered_anew_is_no_new_reading() -> None:
+    """300 more each 5 s, asked each second: 60/s, and not 0, 0, 0, 0, 300; and 0/s once nothing more is published."""
+    clock, published, rate = ManualClock(), 1000, Rate()
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.json_response([{"name": "one", "message_stats": {"publish": published}}])
+
+    async with serving(answer) as url:
+        signal = ManagementSignal(lambda: url, "/", clock, PATIENCE)
+        await signal.open()
+        levels = []
+        for second in range(40):
+            published += 300 if second % 5 == 0 and second < 25 else 0
+            rate = rate.next((await signal.look(["one"]))["one"].figures["published"])
+            levels.append(rate.level)
+            clock.advance(1.0)
+        await signal.close()
+    assert set(levels[6:25]) == {60.0}
+    assert levels[-1] < 6.0
 
 
 @pytest.mark.parametrize(

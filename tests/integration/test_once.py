@@ -13,16 +13,15 @@ from typing import Any
 import aiohttp
 import pytest
 
-import contracts
+from adapters import choose
 from autoscaler.actuators.processes import Processes
-from jobs.adapters import choose
-from jobs.catalogue import Catalogue
-from jobs.clock import SystemClock
-from jobs.envelope import Envelope
-from jobs.identity import new_job_id
-from jobs.model import State
-from jobs.ports import Broker, Message, OutcomeStore
-from jobs.settings import Settings
+from core import project
+from core.clock import SystemClock
+from core.envelope import Envelope
+from core.identity import new_job_id
+from core.model import State
+from core.ports import Broker, Message, OutcomeStore
+from core.settings import Settings
 from telemetry.supervisor import Supervisor
 from tests.servers import free_port
 from tests.servers.rabbitmq import RabbitMQServer
@@ -45,7 +44,7 @@ class Place:
             "HEADRACE_ONCE_SECONDS": "2",
         }
         settings = Settings(broker=broker, outcomes=outcomes, connect_timeout=20)  # type: ignore[arg-type]  # they become secrets
-        self.broker: Broker = choose.broker(settings, Catalogue.of(contracts).topology(), SystemClock(), Supervisor())
+        self.broker: Broker = choose.broker(settings, project.catalogue().topology(), SystemClock(), Supervisor())
         store = choose.outcomes(settings, SystemClock(), Supervisor())
         assert store is not None
         self.store: OutcomeStore = store
@@ -55,11 +54,11 @@ class Place:
         await self.broker.publish([Message(envelope.job_id, job_type, envelope.headers(), BODIES[job_type])])[0]
         return envelope.job_id
 
-    async def begin(self, queues: str = "settlement") -> asyncio.subprocess.Process:
+    async def begin(self, queues: str = "payouts") -> asyncio.subprocess.Process:
         arguments = ("-m", "consumer", "--queues", queues, "--once")
         return await asyncio.create_subprocess_exec(sys.executable, *arguments, env=self.environment)
 
-    async def run(self, queues: str = "settlement") -> int:
+    async def run(self, queues: str = "payouts") -> int:
         process = await self.begin(queues)
         return await asyncio.wait_for(process.wait(), 60)
 
@@ -85,7 +84,7 @@ async def test_each_process_settles_one_delivery_and_one_that_gets_none_ends(pla
     for done in (1, 2, 3, 3):
         assert await place.run() == 0
         assert await place.succeeded(jobs) == done
-        assert (await place.broker.depth("settlement")).ready == 3 - done
+        assert (await place.broker.depth("payouts")).ready == 3 - done
     await place.store.close()
     await place.broker.close()
 
@@ -144,13 +143,14 @@ async def test_processes_for_one_delivery_are_started_end_and_are_not_started_ag
     await embedded.broker.open()
     await embedded.store.open()
     jobs = [await embedded.submit() for _ in range(3)]
-    actuator = Processes({"job/settlement": ["settlement"]}, tmp_path / "consumers", drain=5.0, clock=SystemClock())
+    drains = {"job/payouts": 5.0}
+    actuator = Processes({"job/payouts": ["payouts"]}, tmp_path / "consumers", drains=drains, clock=SystemClock())
     await actuator.open()
-    await actuator.scale("job/settlement", 3, [], "three jobs")
-    seen = actuator.seen("job/settlement")
+    await actuator.scale("job/payouts", 3, [], "three jobs")
+    seen = actuator.seen("job/payouts")
     assert seen is not None
     assert (seen.asked, seen.ends_itself) == (3, True)
-    await actuator.scale("job/settlement", 0, [], "fewer: none is stopped")
+    await actuator.scale("job/payouts", 0, [], "fewer: none is stopped")
     assert _asked(actuator) == 3
     await until(lambda: _asked(actuator) == 0)
     assert await embedded.succeeded(jobs) == 3
@@ -164,19 +164,20 @@ async def test_one_that_fails_is_not_started_again_and_a_new_one_waits(
     embedded: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HEADRACE_ONCE_SECONDS", "many")
-    actuator = Processes({"job/settlement": ["settlement"]}, tmp_path / "consumers", drain=5.0, clock=SystemClock())
+    drains = {"job/payouts": 5.0}
+    actuator = Processes({"job/payouts": ["payouts"]}, tmp_path / "consumers", drains=drains, clock=SystemClock())
     await actuator.open()
-    await actuator.scale("job/settlement", 3, [], "three jobs")
+    await actuator.scale("job/payouts", 3, [], "three jobs")
     await until(lambda: _asked(actuator) == 0)
-    seen = actuator.seen("job/settlement")
+    seen = actuator.seen("job/payouts")
     assert seen is not None
     assert seen.unschedulable.startswith("the last 3 ended with an error")
-    await actuator.scale("job/settlement", 1, [], "at once")
+    await actuator.scale("job/payouts", 1, [], "at once")
     assert _asked(actuator) == 0
     await actuator.close()
 
 
 def _asked(actuator: Processes) -> int:
-    seen = actuator.seen("job/settlement")
+    seen = actuator.seen("job/payouts")
     assert seen is not None
     return seen.asked

@@ -23,7 +23,7 @@ SECRETS = {name: f"planted{name}5ecret" for name in ("broker", "redis", "dsn", "
 HOST = "planted-host.invalid"
 CONTRACT = '''"""A validator with a mistake, which meets what it does not expect."""
 from pydantic import BaseModel, field_validator
-from jobs.model import Contract
+from core.model import Contract
 
 class Card(BaseModel):
     number: str
@@ -39,7 +39,7 @@ PAY = Contract(name="card.paid", payload=Card, queues=("pay",))
 OPENER = f'''"""A resource that cannot be opened, and says why in its error."""
 from collections.abc import Iterator
 from consumer import Context, handler, resource
-from contracts.card import Card
+from app.contracts.card import Card
 
 class Safe: ...
 
@@ -52,11 +52,6 @@ def open_safe() -> Iterator[Safe]:
 @handler("card.paid", queue="pay")
 async def pay(card: Card, ctx: Context, safe: Safe) -> None: ...
 '''
-MAIN = """import sys, pathlib, consumer.handlers
-consumer.handlers.__path__[:] = [str(pathlib.Path("handlers_of_ours").absolute())]
-from consumer.__main__ import main
-sys.exit(main())
-"""
 
 
 @dataclass
@@ -87,13 +82,15 @@ class Program:
 
 @asynccontextmanager
 async def program(folder: Path, *arguments: str, expected: int = 0, form: str = "json", **settings: str) -> AsyncIterator[Program]:
-    (folder / "contracts").mkdir()
-    (folder / "contracts/__init__.py").touch()
-    (folder / "contracts/card.py").write_text(CONTRACT)
+    for package in ("app", "app/contracts", "app/handlers"):
+        (folder / package).mkdir(exist_ok=True)
+        (folder / package / "__init__.py").touch()
+    (folder / "app/contracts/card.py").write_text(CONTRACT)
     port, log = str(free_port()), folder / "log"
     environment = os.environ | {
         "HEADRACE_BROKER": f"amqp://user:{SECRETS['broker']}@{HOST}:5672/v",
         "HEADRACE_OUTCOMES": f"redis://user:{SECRETS['redis']}@{HOST}:6379/0",
+        "HEADRACE_APP": "app",  # of this folder
         "HEADRACE_PORT": port,
         "HEADRACE_PROBE_PORT": port,
         "HEADRACE_CONTROLLER_PORT": port,
@@ -150,17 +147,17 @@ async def test_the_gateway(tmp_path: Path, form: str) -> None:
 @pytest.mark.parametrize("form", ["json", "console"])
 async def test_the_consumer(tmp_path: Path, form: str) -> None:
     """Its resource cannot be opened: that ends the program, with a line of the log as its last words."""
-    (tmp_path / "handlers_of_ours").mkdir()
-    (tmp_path / "handlers_of_ours/pay.py").write_text(OPENER)
-    async with program(tmp_path, "-c", MAIN, expected=1, form=form) as consumer:
+    (tmp_path / "app/handlers").mkdir(parents=True)
+    (tmp_path / "app/handlers/pay.py").write_text(OPENER)
+    async with program(tmp_path, "-m", "consumer", expected=1, form=form) as consumer:
         await asyncio.wait_for(consumer.process.wait(), 30)
         assert "cannot connect to postgresql://user:***@" in consumer.log.read_text()
 
 
 async def test_a_consumer_whose_servers_are_away(tmp_path: Path) -> None:
-    (tmp_path / "handlers_of_ours").mkdir()
-    (tmp_path / "handlers_of_ours/pay.py").write_text(OPENER.replace("    raise RuntimeError", "    str"))
-    async with program(tmp_path, "-c", MAIN, HEADRACE_LOG_LEVEL="info") as consumer:
+    (tmp_path / "app/handlers").mkdir(parents=True)
+    (tmp_path / "app/handlers/pay.py").write_text(OPENER.replace("    raise RuntimeError", "    str"))
+    async with program(tmp_path, "-m", "consumer", HEADRACE_LOG_LEVEL="info") as consumer:
         await consumer.until_listening()
         await consumer.until_logged("planted-host")
         await shows_no_address(consumer)

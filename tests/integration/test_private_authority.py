@@ -8,26 +8,22 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
 
+from adapters import choose
+from adapters.rabbitmq import RabbitMQ
+from adapters.rabbitmq.bindings import Bindings
 from autoscaler.alerts import Alertmanager
 from autoscaler.model import Alert, AlertKind
 from autoscaler.signals.prometheus import PrometheusSignal
 from autoscaler.signals.rabbitmq import ManagementSignal
 from cli.api import Address, Gateway, GatewayError
-from consumer.handlers.database import open_engine
-from jobs.adapters import choose
-from jobs.adapters.rabbitmq import RabbitMQ
-from jobs.adapters.rabbitmq.bindings import Bindings
-from jobs.clock import SystemClock
-from jobs.errors import BrokerUnavailable, SettingsError, SignalError, StoreUnavailable
-from jobs.outgoing import CA_FILE, Outgoing
-from jobs.settings import Settings, load
+from core.clock import SystemClock
+from core.errors import BrokerUnavailable, SettingsError, SignalError, StoreUnavailable
+from core.outgoing import CA_FILE, Outgoing
+from core.settings import Settings, load
 from tests.contract.broker_suite import TOPOLOGY, message, publish, until
 from tests.integration.command_line import run
 from tests.servers.http import serving
-from tests.servers.postgres import Postgres
 from tests.servers.rabbitmq import RabbitMQServer
 from tests.servers.redis import until as whole
 from tests.servers.tls import Authority, SecretRedis
@@ -112,26 +108,6 @@ async def test_redis(secret_redis: str, authority: Authority, another_authority:
                     await store.open()
         finally:
             await store.close()
-
-
-def test_postgresql(
-    secret_postgres: Postgres, authority: Authority, another_authority: Authority, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """libpq asks for a certificate's authority where the URL's sslmode does."""
-    monkeypatch.setenv("HEADRACE_DATABASE", f"{secret_postgres.url}?sslmode=verify-full")
-    monkeypatch.setenv(CA_FILE, str(authority.certificate))
-    opened = open_engine()
-    engine = next(opened)
-    with engine.connect() as connection:
-        assert connection.execute(text("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")).scalar() is True
-    assert next(opened, None) is None
-    monkeypatch.setenv(CA_FILE, str(another_authority.certificate))
-    with pytest.raises(OperationalError, match="certificate verify failed"):
-        next(open_engine())
-    monkeypatch.setenv("PGSSLROOTCERT", str(authority.certificate))  # libpq's own variable goes before it
-    opened = open_engine()
-    next(opened)
-    assert next(opened, None) is None
 
 
 async def test_the_management_api(secret_rabbitmq: RabbitMQServer, authority: Authority) -> None:

@@ -12,8 +12,8 @@ from aiohttp import web
 
 from autoscaler.model import Figure
 from autoscaler.signals.prometheus import PrometheusSignal
-from jobs.clock import SystemClock
-from jobs.errors import SignalError
+from core.clock import SystemClock
+from core.errors import SignalError
 from tests.servers import free_port
 from tests.servers.prometheus import PrometheusServer
 
@@ -82,11 +82,11 @@ async def test_a_real_server(tmp_path: Path, prometheus_server: type[PrometheusS
         async with opened(server.url) as signal, asyncio.timeout(30):
             while not await _looked(signal, "email"):
                 await asyncio.sleep(0.1)
-            seen = await signal.look(["email", "points", "settlement"])
+            seen = await signal.look(["email", "points", "payouts"])
     assert {name: figure.value for name, figure in seen["email"].figures.items()} == {"in_flight": 3, "unacked": 7}
     assert seen["points"].figures["in_flight"].value == 0
     assert "unacked" not in seen["points"].figures, "not told is not 0"
-    assert "settlement" not in seen
+    assert "payouts" not in seen
     assert seen["email"].figures["in_flight"].at <= SystemClock().steady()
 
 

@@ -10,7 +10,6 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-import contracts
 from autoscaler.actuators.kubernetes.api import Resource
 from autoscaler.actuators.kubernetes.connect import connect
 from autoscaler.alerts import Alertmanager
@@ -22,10 +21,10 @@ from autoscaler.signals.consumers import ConsumersSignal
 from autoscaler.signals.prometheus import PrometheusSignal
 from autoscaler.signals.rabbitmq import ManagementSignal
 from cli.api import Address, Gateway, GatewayError
-from jobs.catalogue import Catalogue
-from jobs.clock import SystemClock
-from jobs.errors import SettingsError
-from jobs.outgoing import Outgoing
+from core import project
+from core.clock import SystemClock
+from core.errors import SettingsError
+from core.outgoing import Outgoing
 from tests.servers.forward import forwarding
 from tests.servers.http import serving
 from tests.servers.tls import Authority
@@ -151,11 +150,11 @@ def test_a_proxy_that_cannot_be_used_stops_the_start(url: str, monkeypatch: pyte
     monkeypatch.setenv("HTTPS_PROXY", url)
     settings = ControllerSettings(alert_url="https://alerts.example")
     with pytest.raises(SettingsError, match="HTTPS_PROXY") as caught:
-        ControllerApp(settings, Catalogue.of(contracts))
+        ControllerApp(settings, project.catalogue())
     assert "secret" not in str(caught.value)
     with pytest.raises(GatewayError, match="HTTPS_PROXY"):
         Gateway(Address("https://gateway.example"))
-    ControllerApp(ControllerSettings(), Catalogue.of(contracts))  # what goes nowhere needs none
+    ControllerApp(ControllerSettings(), project.catalogue())  # what goes nowhere needs none
     Gateway(Address("https://localhost"))
 
 

@@ -7,11 +7,11 @@ import itertools
 
 import pytest
 
-from jobs.adapters.rabbitmq import RabbitMQ
-from jobs.clock import SystemClock
-from jobs.errors import BrokerError
-from jobs.settings import Settings
-from jobs.topology import Topology
+from adapters.rabbitmq import RabbitMQ
+from core.clock import SystemClock
+from core.errors import BrokerError
+from core.settings import Settings
+from core.topology import Topology
 from tests.contract.broker_suite import Inbox, message, subscribed
 from tests.faults import KINDS, Faults, Kind, quiet, strike_everywhere
 from tests.servers.rabbitmq import RabbitMQServer

@@ -6,26 +6,21 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 import pytest
 import redis.asyncio as aioredis
-from sqlalchemy import text
-from sqlalchemy.engine import Engine
-from sqlalchemy.exc import OperationalError
 
-from consumer.handlers.database import open_engine
-from jobs.adapters import choose
-from jobs.adapters.rabbitmq import RabbitMQ
-from jobs.clock import SystemClock
-from jobs.errors import SettingsError, StoreUnavailable
-from jobs.settings import Settings
+from adapters import choose
+from adapters.rabbitmq import RabbitMQ
+from core.clock import SystemClock
+from core.errors import StoreUnavailable
+from core.settings import Settings
 from tests.contract.broker_suite import TOPOLOGY, message, publish, until
 from tests.servers import free_port
-from tests.servers.postgres import Postgres
 from tests.servers.rabbitmq import RabbitMQServer
 from tests.servers.redis import RedisServer
 
@@ -124,12 +119,12 @@ async def test_a_wrong_password_at_start_is_told_and_mended_without_a_restart(
 
 
 async def test_a_missing_file_ends_the_start_with_its_name(tmp_path: Path) -> None:
-    for module, setting in (
-        ("service", "BROKER"),
-        ("consumer", "OUTCOMES"),
-        ("autoscaler", "MANAGEMENT_URL"),
-        ("consumer", "DATABASE"),
-    ):
+    await refuses_a_missing_file(tmp_path, ("service", "BROKER"), ("consumer", "OUTCOMES"), ("autoscaler", "MANAGEMENT_URL"))
+
+
+async def refuses_a_missing_file(tmp_path: Path, *programs: tuple[str, str]) -> None:
+    """programs: their modules, each with a setting that has a file."""
+    for module, setting in programs:
         database = f"sqlite:///{tmp_path}/headrace.db"
         environment = {"HEADRACE_BROKER": database, "HEADRACE_OUTCOMES": database, "HEADRACE_PROBE_PORT": "0"}
         environment[f"HEADRACE_{setting}"] = ""
@@ -189,41 +184,3 @@ async def _until_it_answers(ask: object, tries: int = 10) -> None:
             if not left:
                 raise
     return None
-
-
-@contextmanager
-def engine(file: Path) -> Iterator[Engine]:
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("HEADRACE_DATABASE_FILE", str(file))
-        yield from open_engine()
-
-
-def test_postgresql_takes_a_changed_password_with_the_next_connection(postgres_server: Postgres, tmp_path: Path) -> None:
-    postgres_server.sql(f"CREATE ROLE rotated LOGIN PASSWORD '{FIRST}'")
-    postgres_server.sql("GRANT ALL ON SCHEMA public TO rotated")
-    postgres_server.ask_password("rotated")
-    file = tmp_path / "url"
-    file.write_text(with_login(postgres_server.url, "rotated", FIRST))
-
-    def one(engine: Engine) -> int:
-        with engine.connect() as connection:
-            return int(connection.execute(text("SELECT 1")).scalar_one())
-
-    with engine(file) as opened:
-        assert one(opened) == 1
-        postgres_server.sql(f"ALTER ROLE rotated PASSWORD '{SECOND}'")
-        assert one(opened) == 1, "the open connection stays"
-        postgres_server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'rotated'")
-        with pytest.raises(OperationalError, match="password authentication failed") as raised:
-            one(opened)
-        file.write_text(with_login(postgres_server.url, "rotated", SECOND))
-        assert one(opened) == 1
-    assert not [word for word in (*_QUOTED, *_QUOTED.values()) if word in str(raised.value)]
-
-
-def test_a_database_file_that_is_wrong_at_start_is_named(tmp_path: Path) -> None:
-    (tmp_path / "url").write_text("s3cret")
-    with pytest.raises(SettingsError, match="not a URL of SQLAlchemy") as raised, engine(tmp_path / "url"):
-        pass
-    assert str(raised.value).startswith("HEADRACE_DATABASE_FILE=")
-    assert "s3cret" not in str(raised.value)

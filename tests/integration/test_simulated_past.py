@@ -19,7 +19,7 @@ from aiohttp import web
 from cli import prometheus
 from cli.history import Past, past
 from cli.prometheus import PrometheusError
-from jobs.clock import rfc3339
+from core.clock import rfc3339
 from telemetry.metrics import HANDLER_SECONDS, WAIT_SECONDS
 from tests.integration.command_line import run
 from tests.servers import find, free_port

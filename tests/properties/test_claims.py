@@ -7,9 +7,9 @@ from dataclasses import replace
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from jobs.claims import Stored, accepts, judge
-from jobs.model import State
-from jobs.ports import Claim, Verdict
+from core.claims import Stored, accepts, judge
+from core.model import State
+from core.ports import Claim, Verdict
 
 NOW = 1000.0
 

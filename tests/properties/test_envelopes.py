@@ -7,10 +7,10 @@ import os
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from jobs.clock import FIRST, LAST, from_rfc3339, rfc3339, within
-from jobs.envelope import Envelope
-from jobs.errors import EnvelopeError, SettingsError
-from jobs.settings import load
+from core.clock import FIRST, LAST, from_rfc3339, rfc3339, within
+from core.envelope import Envelope
+from core.errors import EnvelopeError, SettingsError
+from core.settings import load
 from service.settings import GatewaySettings
 
 ID = "01a20c57-040c-7584-a42e-6f91a24065d8"

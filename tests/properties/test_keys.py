@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.errors import SettingsError
+from core.errors import SettingsError
 from service.keys import SCOPES, Keyring, line_of, new_key, parse
 
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True)

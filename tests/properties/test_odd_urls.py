@@ -10,11 +10,11 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from jobs.adapters.choose import sqlite_path
-from jobs.adapters.rabbitmq.connection import _Underneath, connection_to
-from jobs.adapters.redis.client import client
-from jobs.errors import SettingsError
-from jobs.settings import Settings, load
+from adapters.choose import sqlite_path
+from adapters.rabbitmq.connection import _Underneath, connection_to
+from adapters.redis.client import client
+from core.errors import SettingsError
+from core.settings import Settings, load
 
 HALVES = ("s3cr3t", "Pa55w0rd")  # of a password, with something odd between them
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0\r\n\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"), max_size=3)

@@ -1,4 +1,4 @@
-"""The scripts of Redis say of every stored line what `jobs/claims.py` says of it."""
+"""The scripts of Redis say of every stored line what `core/claims.py` says of it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import redis.asyncio as aioredis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jobs.adapters.redis import RedisOutcomes
-from jobs.claims import Stored, accepts, judge
-from jobs.clock import SystemClock
-from jobs.model import State
-from jobs.ports import Claim, Outcome, Verdict
-from jobs.settings import Settings
+from adapters.redis import RedisOutcomes
+from core.claims import Stored, accepts, judge
+from core.clock import SystemClock
+from core.model import State
+from core.ports import Claim, Outcome, Verdict
+from core.settings import Settings
 from tests.servers.redis import RedisServer
 
 LEASE = 50.0

@@ -1,6 +1,6 @@
 """A Kubernetes cluster: that of $KUBECONFIG, else one that this machine has built, with the tool that $HEADRACE_CLUSTER names.
 
-What differs between clusters is a hook: loading an image, stopping a component, killing a pod's processes. One that a cluster does
+What differs between clusters is a hook: loading images, stopping a component, killing a pod's processes. One that a cluster does
 not have skips the test with its name, or fails it where `kubernetes` is required.
 """
 
@@ -12,7 +12,6 @@ import os
 import re
 import signal
 import subprocess
-import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 import pytest
 
 from tests.servers import find, hidden, missing
+from tests.servers.kind import Kind, named
 
 SCRIPT = Path(os.environ.get("HEADRACE_CLUSTER") or Path(__file__).parents[2] / "../shared/cluster/cluster")
 
@@ -28,14 +28,16 @@ SCRIPT = Path(os.environ.get("HEADRACE_CLUSTER") or Path(__file__).parents[2] / 
 class Cluster:
     """kubeconfig: of an administrator. script: what stops and starts its components, or None where they are not ours.
 
-    image: a container that does nothing and ends when it is told to.
+    kind: where it is a kind cluster of this machine. image: a container that does nothing and ends when it is told to.
     """
 
     def __init__(self, kubeconfig: str, script: Path | None) -> None:
         self.kubeconfig = kubeconfig
         self._script = script
         self._kubectl = find("kubernetes", "kubectl")
-        self.image = "headrace.local/pause:1" if script else "registry.k8s.io/pause:3.10"
+        name = named(kubeconfig)
+        self.kind = Kind(name) if name else None
+        self.image = "headrace.local/pause:1" if script else self._pause()
 
     @property
     def local(self) -> bool:
@@ -52,12 +54,17 @@ class Cluster:
 
     def component(self, action: str, name: str, *arguments: str) -> None:
         """`stop` or `start` a component. Skips the test where the cluster is somebody else's."""
-        if self._script is None:
+        if self.kind is not None:
+            self.kind.component(action, name, *arguments)
+        elif self._script is not None:
+            _run(self._script, action, name, *arguments)
+        else:
             missing("kubernetes", "hook `component`: the components of the cluster of $KUBECONFIG are not ours to stop")
-        _run(self._script, action, name, *arguments)
 
     def kill(self, pod: dict[str, Any]) -> bool:
         """SIGKILL the processes of a pod, whose containers the kubelet then starts again. False where that is another machine."""
+        if self.kind is not None:
+            return self.kind.kill(pod["spec"]["nodeName"], pod["metadata"]["uid"])
         if not self.local:
             return False
         uid = pod["metadata"]["uid"].replace("-", "[-_]")
@@ -68,19 +75,24 @@ class Cluster:
                 os.kill(victim, signal.SIGKILL)
         return bool(victims)
 
-    def load(self, image: str) -> None:
-        """Have the cluster know an image of this machine's Docker engine. Skips the test where that is neither ours nor kind's."""
-        if self._script is not None:
-            _run(self._script, "image", image)
-            return
-        context = self.kubectl("config", "current-context").strip()
-        if not context.startswith("kind-"):
+    def load(self, *images: str) -> None:
+        """Have the cluster know images of this machine's Docker engine. Skips the test where that is neither ours nor kind's."""
+        if self.kind is not None:
+            self.kind.load(*images)
+        elif self._script is not None:
+            for image in images:
+                _run(self._script, "image", image)
+        else:
             missing("kubernetes", "hook `load`: the cluster of $KUBECONFIG is neither ours nor kind's")
-        with tempfile.TemporaryDirectory() as folder:  # as an archive: kind cannot always read the engine's own store
-            archive = f"{folder}/image.tar"
-            subprocess.run(["docker", "save", "--output", archive, image], capture_output=True, timeout=120, check=True)
-            load = ["kind", "load", "image-archive", archive, "--name", context.removeprefix("kind-")]
-            subprocess.run(load, capture_output=True, timeout=300, check=True)
+
+    def nodes(self) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = json.loads(self.kubectl("get", "nodes", "--output=json"))["items"]
+        return items
+
+    def _pause(self) -> str:
+        """Under the name that the nodes have it: a registry may be out of reach."""
+        known = (name for node in self.nodes() for image in node["status"].get("images", ()) for name in image.get("names", ()))
+        return next((name for name in known if re.search(r"/pause:[0-9.]+$", name)), "registry.k8s.io/pause:3.10")
 
 
 class Namespace:

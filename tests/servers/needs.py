@@ -17,6 +17,7 @@ import pytest
 from tests.chaos.harness.small import mountable
 from tests.servers import hidden, looked_for, missing
 from tests.servers.helm import checkov_looked_for, helm_looked_for, helms3_looked_for
+from tests.servers.kind import named
 from tests.servers.kubernetes import built
 
 # Whether it is there, and how it comes to be there: a Debian package, or what else to do.
@@ -38,6 +39,7 @@ SERVERS: dict[str, tuple[Callable[[], Any], str]] = {
     "bash": (lambda: looked_for("bash", "bash"), "apt:bash"),
     "tmpfs": (mountable, "run as root, who may mount one"),
     "kubernetes": (lambda: not hidden("kubernetes") and (os.environ.get("KUBECONFIG") or built()), "set KUBECONFIG"),
+    "kind": (lambda: not hidden("kind") and named(os.environ.get("KUBECONFIG", "")), "make kind-test"),
 }
 
 FIXTURES = {
@@ -61,6 +63,7 @@ FIXTURES = {
     "image": "docker",  # of tests/e2e, both
     "images": "docker",
     "namespace": "kubernetes",
+    "workers": "kind",  # of tests/kind
 }
 
 _SAYS = "headrace_says"  # where a worker of pytest-xdist leaves the line for the one that prints

@@ -6,7 +6,7 @@ import shutil
 import ssl
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,8 +17,10 @@ from tests.servers.postgres import Postgres
 from tests.servers.rabbitmq import RabbitMQServer
 from tests.servers.redis import RedisServer
 
-_NAMES = "subjectAltName=DNS:localhost,DNS:server.example,IP:127.0.0.1\n"
-_SERVER = f"{_NAMES}basicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth,clientAuth\nauthorityKeyIdentifier=keyid\n"
+_NAMES = ("DNS:localhost", "DNS:server.example", "IP:127.0.0.1")
+_SERVER = (
+    "subjectAltName={names}\nbasicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth,clientAuth\nauthorityKeyIdentifier=keyid\n"
+)
 _KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-sha256")
 _MONTH = ("-days", "30")
 # Python 3.13 and later refuse an authority that does not say what its key is for, and a certificate that does not name its key.
@@ -26,13 +28,13 @@ _CA = ("-addext", "keyUsage=critical,keyCertSign,cRLSign", *_MONTH)
 
 
 class Authority:
-    """certificate: what clients are to trust. key and signed: of servers at server.example and 127.0.0.1, signed by it."""
+    """certificate: what clients are to trust. key and signed: of servers of these names, signed by it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, names: Sequence[str] = _NAMES) -> None:
         self._openssl = find("openssl", "openssl")
         self.certificate, self.key, self.signed = (folder / name for name in ("ca.crt", "server.key", "server.crt"))
         own, request, extensions = (folder / name for name in ("ca.key", "server.csr", "server.ext"))
-        extensions.write_text(_SERVER)
+        extensions.write_text(_SERVER.format(names=",".join(names)))
         self._run("req", "-x509", *_KEY, "-keyout", own, "-out", self.certificate, "-subj", "/CN=an authority", *_CA)
         self._run("req", *_KEY, "-keyout", self.key, "-out", request, "-subj", "/CN=a server")
         by = ("-CA", self.certificate, "-CAkey", own, "-set_serial", "2", "-extfile", extensions)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from jobs.adapters.simulated.queues import Channel, Queue
-from jobs.model import Reason, State
+from adapters.simulated.queues import Channel, Queue
+from core.model import Reason, State
 from tests.simulation.programs import CONSUMER, Running
 from tests.simulation.witness import Accepted, Key
 from tests.simulation.work import LONGEST, QUEUES, UNFORESEEN

@@ -78,6 +78,11 @@ class _Numbered:
 
     _numbers = itertools.count()
 
+    @staticmethod
+    def begin() -> None:
+        """From 0 in each loop: where in a set a number comes depends on its size, too."""
+        _Numbered._numbers = itertools.count()
+
     def __hash__(self) -> int:
         try:
             return self._number
@@ -117,6 +122,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def __init__(self) -> None:
         super().__init__()
+        _Numbered.begin()
         self._now = 0.0
         self._clock_resolution = 1e-9
         self._selector = _Clockwork(self)

@@ -10,12 +10,12 @@ import aiormq
 from aiormq.exceptions import AMQPError
 from pamqp.commands import Basic
 
-from jobs.adapters.simulated.queues import Channel
-from jobs.adapters.simulated.server import BrokerServer
-from jobs.adapters.simulated.wire import Wire
-from jobs.model import Reason
-from jobs.ports import Message
-from jobs.topology import Topology
+from adapters.simulated.queues import Channel
+from adapters.simulated.server import BrokerServer
+from adapters.simulated.wire import Wire
+from core.model import Reason
+from core.ports import Message
+from core.topology import Topology
 
 QUEUE, LIMIT = "facts", 3
 TOPOLOGY = Topology({"fact": (QUEUE,)})

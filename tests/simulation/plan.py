@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from jobs.chance import SeededChance
-from jobs.clock import ManualClock
+from core.chance import SeededChance
+from core.clock import ManualClock
 from tests.simulation.work import UNFORESEEN
 
 # Seconds of virtual time within which things go wrong; before, all programs have started (a new queue's pause is 4 s).
@@ -61,8 +61,11 @@ def _faults(chance: SeededChance, among: tuple[str, ...]) -> list[Event]:
     events = []
     if chance.uniform(0, 1) < 0.4:
         events.append(_on(("cancel", "bare", "runtime"), 0, 0)(chance, 0.0, "rude farewell"))
-    if chance.uniform(0, 1) < 0.2:
+    if chance.uniform(0, 1) < 0.3:
         events.append(Event(5.0, "controller"))
+        if chance.uniform(0, 1) < 0.5:  # it may have cordoned somebody, and is away for shorter or longer than that lasts
+            kill = _on(("controller",), 0.1, 60.0)
+            events.append(kill(chance, CALM + chance.uniform(0, 1) * TROUBLE, "kill"))
     if chance.uniform(0, 1) < 0.25:
         events.append(Event(0.0, "prompt", how=chance.uniform(0, 1)))
         if chance.uniform(0, 1) < 0.5:

@@ -8,17 +8,20 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr
 
+from adapters.simulated import BrokerServer, SimulatedBroker, SimulatedOutcomes, StoreServer
+from consumer.ahead import asked_of, by_queue
+from consumer.cordon import Cordon, seconds_of
 from consumer.ledger import Ledger
 from consumer.liveness import Liveness
 from consumer.resources import Resources
 from consumer.runtime import QueueRuntime, Tools
 from consumer.settings import ConsumerSettings
-from jobs.adapters.simulated import BrokerServer, SimulatedBroker, SimulatedOutcomes, StoreServer
-from jobs.chance import SeededChance
-from jobs.clock import BootTime
-from jobs.envelope import Envelope
-from jobs.errors import BrokerError, HeadraceError
-from jobs.ports import DeadLetter, Message, Queued
+from core.chance import SeededChance
+from core.clock import BootTime
+from core.envelope import Envelope
+from core.errors import BrokerError, HeadraceError
+from core.figures import QueueFigures
+from core.ports import DeadLetter, Message, Queued
 from service import dead_letters
 from service.settings import GatewaySettings
 from service.submit import Submitter
@@ -36,8 +39,9 @@ _SHARED = {
     "store_timeout": 2.0,
     "delivery_limit": 8,
     "drain_seconds": 3.0,
+    "new_queue_pause": 4.0,  # as by default; the tests of other folders set the environment's variable to 0
 }
-CONSUMER = ConsumerSettings(**_SHARED, concurrency=3, lease=4.0, stall_seconds=30.0)
+CONSUMER = ConsumerSettings(**_SHARED, concurrency=3, claim_lease=4.0, stall_seconds=30.0)
 GATEWAY = GatewaySettings(**_SHARED, max_unconfirmed=200)
 
 
@@ -80,6 +84,7 @@ class Running:
         self.chance = SeededChance(f"{system.seed} {name} {life}", self.clock)
         self.store = SimulatedOutcomes(system.store, name, CONSUMER.store_timeout)
         self.stop = asyncio.Event()
+        self.began = system.loop.time()
         self.ended = False
         self.task = self.program.run(system.loop, self._life)
 
@@ -179,21 +184,46 @@ class Consumer(Running):
         supervisor = self.supervisor()
         registry = Handlers(self.system.seed, self.clock, self.system.witness).registry()
         broker = self.broker = self.open(supervisor)
-        ledger = Ledger(self.store, lease=CONSUMER.lease, give_up=CONSUMER.hold_limit, supervisor=supervisor)
+        ledger = Ledger(self.store, lease=CONSUMER.claim_lease, give_up=CONSUMER.hold_limit, supervisor=supervisor)
         async with Resources({}, []) as resources:
             tools = Tools(CONSUMER, registry, resources, lambda *_: Inline(self.chance), self.clock, self.chance)
             self.runtimes = [QueueRuntime(queue, broker, ledger, tools) for queue in QUEUES]
             liveness = Liveness(self.runtimes, CONSUMER.stall_seconds)
+            self.cordon, self.ahead = Cordon(self.runtimes, supervisor), by_queue(self.runtimes, supervisor)
             await ledger.open()
             await broker.open()
             for runtime in self.runtimes:
                 await runtime.start()
             supervisor.start("liveness", liveness.watch, patience=2 * CONSUMER.stall_seconds + 30.0)
             await self.stop.wait()
+            for leased in (self.cordon, *self.ahead.values()):
+                leased.close()
             await asyncio.gather(*(runtime.drain(CONSUMER.drain_seconds) for runtime in self.runtimes))
             await broker.close()
             await ledger.close()
             await supervisor.close()
+
+    @property
+    def listens(self) -> bool:
+        """Whether its port answers."""
+        return hasattr(self, "cordon")
+
+    @property
+    def takes(self) -> bool:
+        """Whether it takes deliveries, for all that it knows."""
+        return self.listens and not (self.cordon.stands or self.stop.is_set())
+
+    async def put(self, path: str, asked: object) -> None:
+        """What the controller asks for, as `consumer/app.py` has it done."""
+        if path == "/cordon":
+            await self.cordon.put(seconds_of(asked))
+        else:
+            lease, seconds = asked_of(asked, self.ahead)
+            self.system.witness.note("takes nothing ahead", self.name, seconds)
+            await lease.put(seconds)
+
+    def figures(self) -> dict[str, QueueFigures]:
+        return {runtime.queue: runtime.figures() for runtime in self.runtimes}
 
     def unready(self) -> list[str]:
         reason = self.broker.unready()

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 import pytest
 import redis.asyncio as aioredis
 
-from jobs.adapters.redis import RedisOutcomes
-from jobs.adapters.simulated import BrokerServer, SimulatedOutcomes, StoreServer
-from jobs.adapters.simulated.letters import Letters
-from jobs.adapters.simulated.store import Memory
-from jobs.chance import SeededChance
-from jobs.clock import ManualClock, SystemClock
-from jobs.errors import StoreUnavailable
-from jobs.identity import new_job_id
-from jobs.model import State
-from jobs.ports import OutcomeStore
-from jobs.settings import Settings
+from adapters.redis import RedisOutcomes
+from adapters.simulated import BrokerServer, SimulatedOutcomes, StoreServer
+from adapters.simulated.letters import Letters
+from adapters.simulated.store import Memory
+from core.chance import SeededChance
+from core.clock import ManualClock, SystemClock
+from core.errors import StoreUnavailable
+from core.identity import new_job_id
+from core.model import State
+from core.ports import OutcomeStore
+from core.settings import Settings
 from tests.contract.broker_suite import until
 from tests.contract.outcomes_suite import claim, outcome
 from tests.servers.rabbitmq import RabbitMQServer

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from adapters.simulated.queues import Entry
 from consumer.context import Context
-from jobs.adapters.simulated.queues import Entry
-from jobs.claims import Stored
-from jobs.model import State
-from jobs.ports import DeadLetter
+from core.claims import Stored
+from core.model import State
+from core.ports import DeadLetter
 from tests.simulation.loop import PROGRAM, Program
 
 Key = tuple[str, str]

@@ -11,12 +11,12 @@ from pydantic import BaseModel, field_validator
 
 from consumer.context import Context
 from consumer.registry import Registry, handler
-from jobs.catalogue import Catalogue
-from jobs.chance import SeededChance
-from jobs.clock import Clock
-from jobs.errors import Permanent, RetryLater
-from jobs.model import Contract
-from jobs.retry import RetryPolicy
+from core.catalogue import Catalogue
+from core.chance import SeededChance
+from core.clock import Clock
+from core.errors import Permanent, RetryLater
+from core.model import Contract
+from core.retry import RetryPolicy
 from tests.simulation.witness import Run, Witness
 
 # Numbers from here on make the model's own validator fail in a way that pydantic does not catch.

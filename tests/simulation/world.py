@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 import structlog
 
-from jobs.adapters.simulated import BrokerServer, StoreServer
-from jobs.adapters.simulated.letters import Letters
-from jobs.adapters.simulated.queues import Entry
-from jobs.adapters.simulated.store import Memory
-from jobs.adapters.simulated.wire import ConnectionLost
-from jobs.chance import SeededChance
-from jobs.claims import Stored
-from jobs.ports import DeadLetter
+from adapters.simulated import BrokerServer, StoreServer
+from adapters.simulated.letters import Letters
+from adapters.simulated.queues import Entry
+from adapters.simulated.store import Memory
+from adapters.simulated.wire import ConnectionLost
+from core.chance import SeededChance
+from core.claims import Stored
+from core.ports import DeadLetter
 from tests.simulation import judgement
 from tests.simulation.loop import VirtualLoop, abandon
 from tests.simulation.plan import CALM, CONSUMERS, TROUBLE, Event, drawn
@@ -123,6 +123,11 @@ class World:
     def alive(self, name: str) -> bool:
         running = self.programs.get(name)
         return running is not None and not running.program.killed and not running.ended
+
+    def consumer(self, name: str) -> Consumer | None:
+        """The one that runs under this name."""
+        running = self.programs.get(name)
+        return running if isinstance(running, Consumer) and self.alive(name) else None
 
     def scale(self, replicas: int) -> None:
         """What the controller asks for: the last are drained, or those that are not there are started."""

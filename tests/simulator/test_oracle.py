@@ -9,16 +9,16 @@ from random import Random
 
 import pytest
 
-from autoscaler.rivals import Fixed
-from autoscaler.rivals.oracle import of_arrivals, of_jobs
-from autoscaler.simulate import Run
-from autoscaler.simulation import arrivals as make
-from autoscaler.simulation.discrete import Job
-from autoscaler.simulation.scenarios import SHAPES, Scenario, measured_step, scenario, to_peak
-from autoscaler.simulation.sizes import drawn, parse_sizes
-from autoscaler.simulation.world import World
-from autoscaler.sweep import bound_of, run_of
 from cli.policies import POLICIES, Build, ours
+from simulator import arrivals as make
+from simulator.discrete import Job
+from simulator.rivals import Fixed
+from simulator.rivals.oracle import of_arrivals, of_jobs
+from simulator.scenarios import SHAPES, Scenario, measured_step, scenario, to_peak
+from simulator.simulate import Run
+from simulator.sizes import drawn, parse_sizes
+from simulator.sweep import bound_of, run_of
+from simulator.world import World
 
 ONE = World(concurrency=1, service_seconds=1.0, startup=(2.0, 9.0), max_replicas=10, objective=5.0)  # a replica does 1 job/s
 TRACES = Path(__file__).parents[2] / "bench" / "traces"

@@ -11,6 +11,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from adapters.sqlite import SqliteBroker, SqliteOutcomes
+from adapters.sqlite.subscription import SqliteSubscription
 from consumer import Context, handler
 from consumer.app import threads as real_threads
 from consumer.ledger import Ledger
@@ -19,16 +21,14 @@ from consumer.registry import Registry
 from consumer.resources import Resources
 from consumer.runtime import QueueRuntime, Tools
 from consumer.settings import ConsumerSettings
-from jobs.adapters.sqlite import SqliteBroker, SqliteOutcomes
-from jobs.adapters.sqlite.subscription import SqliteSubscription
-from jobs.catalogue import Catalogue
-from jobs.clock import Clock
-from jobs.envelope import Envelope
-from jobs.errors import BrokerUnavailable, StoreUnavailable
-from jobs.identity import new_job_id
-from jobs.model import Contract
-from jobs.ports import Answer, Claim, DeadLetter, Delivery, DeliveryRecord, Message, Outcome
-from jobs.retry import RetryPolicy
+from core.catalogue import Catalogue
+from core.clock import Clock
+from core.envelope import Envelope
+from core.errors import BrokerUnavailable, StoreUnavailable
+from core.identity import new_job_id
+from core.model import Contract
+from core.ports import Answer, Claim, DeadLetter, Delivery, DeliveryRecord, Message, Outcome
+from core.retry import RetryPolicy
 from tests.unit.controlled import LoopClock
 
 Act = Callable[["Payload", Context], Any]
@@ -215,12 +215,12 @@ async def consuming(
 
     policy = retry or RetryPolicy(max_attempts=3, base=0.01, cap=0.02)
     catalogue = Catalogue([Contract("thing.done", payload, ("work",), policy, time_limit=time_limit)])
-    given, clock = ConsumerSettings(**{"concurrency": 4, "lease": 1.0} | settings), clock or LoopClock()
+    given, clock = ConsumerSettings(**{"concurrency": 4, "claim_lease": 1.0} | settings), clock or LoopClock()
     given = given if once is None else given.for_one_delivery()
     registry = Registry(catalogue, [function if plain else coroutine])
     broker = Broker(":memory:", catalogue.topology(), given, clock)
     store = Store(":memory:", given, clock)
-    ledger = Ledger(store, lease=given.lease, give_up=given.hold_limit)
+    ledger = Ledger(store, lease=given.claim_lease, give_up=given.hold_limit)
     await ledger.open()
     await broker.open()
     async with Resources({}, []) as resources:

@@ -19,9 +19,9 @@ from autoscaler.ports import Actuator, Replica, Sighting, Workload
 from autoscaler.recorder import Recorder
 from autoscaler.runs import Runs
 from autoscaler.watchers import Watchers
-from jobs.clock import BootTime
-from jobs.errors import ActuatorError, SignalError, StoreUnavailable
-from jobs.journal import ScalingRecord
+from core.clock import BootTime
+from core.errors import ActuatorError, SignalError, StoreUnavailable
+from core.journal import ScalingRecord
 from telemetry.supervisor import Supervisor
 
 INTERVAL = 2.0
@@ -196,6 +196,7 @@ class Controlled:
     notes: Notes = field(default_factory=Notes)
     ear: Ear = field(default_factory=Ear)
     supervisor: Supervisor = field(default_factory=Supervisor)
+    cordons: Cordons | None = None  # else replicas are removed without one
 
     @property
     def seer(self) -> Seer:
@@ -217,7 +218,7 @@ class Controlled:
 
         def workload(name: str, queues: list[str]) -> WorkloadController:
             policies = dict.fromkeys(queues, policy)
-            rest = (watchers, actuator, recorder, alerts, Cordons(Runs(), None, clock, 25.0), clock)
+            rest = (watchers, actuator, recorder, alerts, self.cordons or Cordons(Runs(), None, clock, 25.0), clock)
             return WorkloadController(name, policies, *rest, dry_run=self.dry_run, trace_url="")
 
         controller = Controller([workload(*item) for item in self.workloads.items()], watchers, self.lead, clock, INTERVAL, owner)

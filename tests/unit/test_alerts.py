@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from autoscaler.alerts import CALM_SECONDS, REMIND_SECONDS, Alertmanager, Alerts
 from autoscaler.model import Alert, AlertKind
-from jobs.clock import ManualClock, SystemClock
+from core.clock import ManualClock, SystemClock
 from tests.servers import free_port
 from tests.servers.http import serving
 from tests.unit.controlled import Ear, sample
@@ -27,12 +27,12 @@ class Standing:
         self.clock, self.ear = ManualClock(), Ear()
         self.alerts = Alerts([self.ear], self.clock)
 
-    async def decided(self, *alerts: Alert, seconds: float = 2.0) -> list[tuple[str, bool]]:
+    async def decided(self, *alerts: Alert, seconds: float = 2.0, blind: bool = False) -> list[tuple[str, bool]]:
         """What was told in so many seconds of decisions with these alerts."""
         heard = len(self.ear.heard)
         for _ in range(int(seconds / 2)):
             self.clock.advance(2.0)
-            self.alerts.update("work", "jobs", alerts)
+            self.alerts.update("work", "jobs", alerts, blind=blind)
         await self.alerts.close()  # waits for those that are being told
         return self.ear.kinds[heard:]
 
@@ -48,6 +48,15 @@ async def test_told_once_when_it_begins_and_once_when_it_has_been_over_for_a_whi
         assert await standing.decided(seconds=100) == []
         assert sample("headrace_scaling_alert", queue="jobs", kind="latency") == 0
     assert [(line["event"], line["trace_id"]) for line in logs] == [("alert", SLOW.trace_id), ("resolved", SLOW.trace_id)]
+
+
+async def test_what_is_not_known_is_not_over() -> None:
+    standing, dark = Standing(), Alert(AlertKind.BLIND, "nothing is known")
+    assert await standing.decided(SLOW) == [("latency", False)]
+    assert await standing.decided(dark, seconds=CALM_SECONDS + 10, blind=True) == [("blind", False)]
+    assert ("latency", False) in await standing.decided(dark, seconds=REMIND_SECONDS, blind=True), "sinks are reminded"
+    told = await standing.decided(seconds=CALM_SECONDS + 10)
+    assert sorted(told) == [("blind", True), ("latency", True)]
 
 
 async def test_one_that_comes_and_goes_is_one() -> None:

@@ -16,8 +16,8 @@ from pamqp import commands, frame
 from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
-from jobs.adapters.rabbitmq import decode
-from jobs.adapters.rabbitmq.connection import Receiver
+from adapters.rabbitmq import decode
+from adapters.rabbitmq.connection import Receiver
 
 shorts = st.text(max_size=60)
 values = st.recursive(

@@ -10,10 +10,10 @@ from random import Random
 import pytest
 
 from autoscaler.model import Figure, Observation
-from autoscaler.simulate import Fixed, simulate
-from autoscaler.simulation import arrivals as make
-from autoscaler.simulation.scenarios import big_day, measured_step, pod_hours, scenario, sizing, to_peak
-from jobs.errors import SettingsError
+from core.errors import SettingsError
+from simulator import arrivals as make
+from simulator.scenarios import big_day, measured_step, pod_hours, scenario, sizing, to_peak
+from simulator.simulate import Fixed, simulate
 
 TRACES = Path(__file__).parents[2] / "bench" / "traces"
 
@@ -45,6 +45,8 @@ def test_a_trace_by_the_five_minutes() -> None:
         ("second,arrivals\n0,-1", "from 0"),
         ("second,arrivals\n0,nan", "from 0"),
         ("timestamp,value\nsoon,1", "line 2"),
+        ("second,arrivals\n0,1\n\n1,2,3", "line 4: '1,2,3' has 3 columns, and the first line 2"),
+        ("timestamp,value\n2014-04-10 00:04:00,1,000", "line 2: .* has 3 columns"),
         ("timestamp,value\n2014-04-10 00:04:00,1\n2014-04-10 00:04:00,1", "must rise"),
     ],
 )

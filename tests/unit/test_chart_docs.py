@@ -1,4 +1,4 @@
-"""What `make chart-docs` makes is what is there, and what it makes it of."""
+"""What `make docs` makes is what is there, and what it makes it of."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import jsonschema
 import pytest
 import yaml
 
-from helm import dashboard, document
+from helm import dashboard, document, nulls
 from telemetry import metrics
 
-REMEDY = "run: make chart-docs"
+REMEDY = "run: make docs"
 
 
 def test_the_schema_and_the_table_are_those_of_the_values() -> None:
@@ -20,6 +20,10 @@ def test_the_schema_and_the_table_are_those_of_the_values() -> None:
     assert {path.name for path in made} == {"values.schema.json", "README.md"}
     for path, text in made.items():
         assert path.read_text(encoding="utf-8") == text, f"{path.name}: {REMEDY}"
+
+
+def test_the_words_about_null_are_those_of_the_values() -> None:
+    assert nulls.PATH.read_text(encoding="utf-8") == nulls.text(), REMEDY
 
 
 def test_the_dashboard_is_the_code() -> None:
@@ -81,6 +85,43 @@ def test_a_comment_describes_and_a_mark_adds_and_a_mapping_without_one_is_closed
     size = {"description": "How large.", "allOf": [{"$ref": "#/definitions/resources"}]}
     assert properties["each"]["properties"] == {"size": size}
     assert set(made["definitions"]["consumer"]["properties"]) == {"queues", "min"}
+
+
+NULLS = """
+# It is empty, and may be missed.
+name: ""
+# null is never.
+# @schema {"type": ["integer", "null"]}
+seconds: 3
+# Labels of any name.
+# @schema {"additionalProperties": {"type": "string"}}
+labels: {a: b}
+# What is at its end.
+# @optional
+near: [a]
+# @optional
+tls:
+  # Which.
+  secret: ""
+  # Only that.
+  only: false
+part:
+  # Whether it is there.
+  enabled: true
+  inner:
+    # How many there are.
+    replicas: 2
+"""
+
+
+def test_null_is_refused_where_the_templates_cannot_do_without_and_only_there() -> None:
+    assert nulls.remedies(document.read(NULLS)) == {
+        "tls.only": "leave it out for the default, false, or write another value.",
+        "part": "leave it out for the defaults, or turn it off with part.enabled: false.",
+        "part.enabled": "leave it out for the default, true, or write another value.",
+        "part.inner": "leave it out for the defaults, or write what differs below it, such as part.inner.replicas.",
+        "part.inner.replicas": "leave it out for the default, 2, or write another value.",
+    }
 
 
 PODS = """

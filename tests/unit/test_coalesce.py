@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from jobs.coalesce import Coalescer
-from jobs.errors import BadRecord, StoreUnavailable
+from core.coalesce import Coalescer
+from core.errors import BadRecord, StoreUnavailable
 
 
 async def test_one_item_that_cannot_be_written_fails_alone() -> None:

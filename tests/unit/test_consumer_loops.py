@@ -13,17 +13,17 @@ import pytest
 import structlog
 import uvicorn
 
+from adapters.sqlite import SqliteBroker, SqliteOutcomes
 from consumer import Context, handler
 from consumer.app import Consumer
 from consumer.registry import Registry
 from consumer.settings import ConsumerSettings
-from jobs.adapters.sqlite import SqliteBroker, SqliteOutcomes
-from jobs.catalogue import Catalogue
-from jobs.clock import SystemClock
-from jobs.envelope import Envelope
-from jobs.identity import new_job_id
-from jobs.model import Contract, State
-from jobs.ports import Message
+from core.catalogue import Catalogue
+from core.clock import SystemClock
+from core.envelope import Envelope
+from core.identity import new_job_id
+from core.model import Contract, State
+from core.ports import Message
 from telemetry.supervisor import MOST_FAILURES, Supervisor
 from tests.unit.consuming import Payload
 from tests.unit.stepping import FAULTS, Stepped
@@ -60,7 +60,7 @@ class Program:
             broker="memory:",  # type: ignore[arg-type]  # pydantic makes it a secret
             outcomes="memory:",  # type: ignore[arg-type]  # pydantic makes it a secret
             probe_port=0,
-            lease=3.0,
+            claim_lease=3.0,
             stall_seconds=6.0,
         )
         catalogue = Catalogue([CONTRACT])

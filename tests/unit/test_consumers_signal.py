@@ -12,9 +12,9 @@ from aiohttp import web
 
 from autoscaler.ports import Replica, Sighting
 from autoscaler.signals.consumers import ConsumersSignal
-from jobs.clock import ManualClock
-from jobs.errors import SignalError
-from jobs.figures import QueueFigures, from_plain, to_plain
+from core.clock import ManualClock
+from core.errors import SignalError
+from core.figures import QueueFigures, from_plain, to_plain
 from tests.servers.http import serving
 
 # Long enough for a busy machine; only tests whose replica never answers wait for it.
@@ -322,6 +322,24 @@ async def test_a_consumer_is_cordoned_over_its_port_and_its_answer_counts_at_onc
         assert (one.asked[-1], one.puts, two.puts) == ("/cordon", [{"seconds": 15.0}], [])
         assert [seen.signal.runs.cordoned(replica) for replica in replicas] == [True, False]
         assert [seen.signal.runs.may_go(replica, 25.0) for replica in replicas] == [False, True]
+
+
+async def test_replicas_are_asked_over_their_port_to_take_nothing_ahead() -> None:
+    one, two = Consumer("one", free=0, waited=4.0), Consumer("two", free=3, waited=0.0)
+    async with fleet(one, two) as seen:
+        await seen.look()
+        replicas = seen._replicas("email") or []
+        assert [seen.signal.runs.ahead(replica, "email") for replica in replicas] == [(4.0, 0), (0.0, 3)]
+        one.now(free=0, waited=0.0)
+        two.tells, two.status = b"not found", 404
+        await seen.signal.take_nothing_ahead("email", [(replicas[0], 30.0), (replicas[1], 20.0)])
+        assert (one.asked[-1], one.puts, two.puts) == (
+            "/ahead",
+            [{"queue": "email", "seconds": 30.0}],
+            [{"queue": "email", "seconds": 20.0}],
+        )
+        assert [seen.signal.runs.ahead(replica, "email") for replica in replicas] == [(0.0, 0), (0.0, 3)]
+        assert not seen.signal.runs.silent(replicas[1]), "one that cannot do it is no other than before"
 
 
 @pytest.mark.parametrize("answer", [b"not found", b"{}x"])

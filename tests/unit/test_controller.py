@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
 from structlog.testing import capture_logs
 
-from tests.unit.controlled import INTERVAL, ROUND, Controlled, Plant, Seer, blind, sample
+from autoscaler.cordons import Cordons
+from autoscaler.ports import Replica
+from autoscaler.runs import Runs
+from core.figures import QueueFigures
+from tests.unit.controlled import INTERVAL, ROUND, Controlled, LoopClock, Plant, Seer, blind, sample
 
 pytestmark = pytest.mark.looptime
 
@@ -63,6 +67,31 @@ async def test_who_goes_first_is_told_to_the_actuator() -> None:
         await until(lambda: world.plant.asked() == 1, within=120)
     assert world.plant.done[0].idlest == ["work-0", "work-1"]
     assert [scaled.replicas for scaled in world.plant.done] == [2, 1], "stepwise"
+
+
+async def test_the_journal_and_the_metric_count_the_replicas_that_end_their_runs_before_they_go() -> None:
+    """work-2 and work-3 run something for ten minutes, which ends at once when the test says so."""
+    runs, lasts = Runs(), dict.fromkeys([f"work-{n}" for n in range(4)], 600.0)
+
+    def figures(name: str, cordoned: bool) -> dict[str, QueueFigures]:
+        return {"jobs": QueueFigures(lasts=lasts[name], held=int(lasts[name] > 0), cordoned=cordoned)}
+
+    async def put(replicas: Sequence[Replica], seconds: float) -> None:
+        for replica in replicas:
+            runs.hear_one(replica.name, figures(replica.name, seconds > 0))
+
+    runs.hear({name: figures(name, False) for name in lasts}, lasts.keys())
+    world = Controlled(Plant(work=4), [idle()], cordons=Cordons(runs, put, LoopClock(), 25.0))
+    async with world.run():
+        await until(lambda: any(record.cordoned == 2 for record in world.records()), within=120)
+        await asyncio.sleep(2 * ROUND)
+        assert world.plant.asked() == 4, "none is removed while it runs something that outlasts its drain"
+        assert sample("headrace_scaling_replicas", workload="work", kind="cordoned") >= 2
+        for name in lasts:
+            lasts[name] = 0.0
+            runs.hear_one(name, figures(name, bool(runs.cordoned(Replica(name, True)))))
+        await until(lambda: world.plant.asked() == 1, within=120)
+    assert world.records()[-1].cordoned == 0
 
 
 async def test_what_cannot_be_done_is_recorded_counted_said_once_and_tried_again() -> None:

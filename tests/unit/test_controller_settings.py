@@ -14,9 +14,9 @@ from autoscaler.model import Policy
 from autoscaler.schedule import Floor
 from autoscaler.settings import ControllerSettings, WorkloadSettings, policy_of
 from autoscaler.workloads import workloads_of
-from jobs.catalogue import Catalogue
-from jobs.errors import SettingsError
-from jobs.model import Contract
+from core.catalogue import Catalogue
+from core.errors import SettingsError
+from core.model import Contract
 from tests.unit.controlled import sample
 
 

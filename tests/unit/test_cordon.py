@@ -12,9 +12,9 @@ import pytest
 from consumer.context import Context
 from consumer.cordon import MOST_SECONDS, Cordon, seconds_of
 from consumer.liveness import Liveness
-from jobs.envelope import Envelope
-from jobs.errors import SettingsError
-from jobs.identity import new_job_id
+from core.envelope import Envelope
+from core.errors import SettingsError
+from core.identity import new_job_id
 from telemetry.supervisor import Supervisor
 from tests.unit.consuming import Payload, World, consuming
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import pytest
+
 from autoscaler.cordons import LEASE, Cordons
 from autoscaler.ports import Replica, Workload
 from autoscaler.runs import Runs
-from jobs.clock import ManualClock
-from jobs.figures import QueueFigures
+from core.clock import ManualClock
+from core.figures import QueueFigures
 
 DRAIN = 25.0
 
@@ -96,6 +98,51 @@ async def test_an_idle_one_is_cordoned_and_removed_in_the_same_round() -> None:
     assert await crew.round(1) == ["idle"]
     assert crew.puts == [("idle", LEASE)]
     assert (crew.asked, crew.active()) == (1, 1)
+
+
+async def test_those_that_are_not_there_yet_go_first_and_nobody_is_cordoned_for_them() -> None:
+    crew = Crew({"a": One(300.0), "b": One()}, asked=4)
+    assert await crew.round(3) == []
+    assert (crew.asked, crew.puts) == (3, [])
+    assert await crew.round(1) == ["b"], "one more than those"
+    assert crew.asked == 1
+    rolling = Crew({"a": One(300.0), "b": One(300.0)}, asked=3, rolling=True)
+    assert await rolling.round(2) == []
+    assert rolling.asked == 3, "in a rollout the missing one may be of either revision"
+
+
+async def test_of_a_stateful_set_only_those_at_its_end() -> None:
+    crew = Crew({"0": One(ordinal=0), "1": One(ordinal=1)}, asked=3)
+    assert await crew.round(2) == []
+    assert (crew.asked, crew.puts) == (2, []), "the third was not there"
+    crew = Crew({"0": One(ordinal=0), "2": One(ordinal=2)}, asked=3)
+    assert await crew.round(1) == ["2"]
+    assert (crew.asked, crew.puts) == (2, [("2", LEASE)]), "the second is missing, and not yet at the end"
+    assert await crew.round(1) == []
+    assert crew.asked == 1
+
+
+@pytest.mark.parametrize("ordinal", [-1, 1], ids=["a process", "of a StatefulSet"])
+async def test_one_that_comes_again_under_the_name_of_one_that_went_is_seen(ordinal: int) -> None:
+    crew = Crew({"a": One(300.0, ordinal=min(ordinal, 0)), "b": One(ordinal=ordinal)})
+    assert await crew.round(1) == ["b"]
+    assert await crew.round(2) == []
+    crew.ones["b"] = One(300.0, ordinal=ordinal)
+    assert {replica.name for replica in crew.cordons.active(crew.workload()).replicas} == {"a", "b"}
+    assert await crew.round(1) == []
+    assert crew.asked == 2, "it runs what outlasts the drain"
+
+
+async def test_who_began_anew_under_its_name_does_not_go_for_what_another_said() -> None:
+    crew = Crew({"a": One(300.0), "b": One(100.0)})
+    assert await crew.round(1) == []
+    crew.pass_(75.0)
+    crew.look()
+    crew.ones["b"] = One(racing=200.0)  # its process ended: the next one has taken a run since the look
+    workload = crew.workload()
+    step = await crew.cordons.towards(workload, crew.cordons.active(workload), 1, hold=False)
+    assert step == (2, [])
+    assert crew.cordoned() == {"b"}
 
 
 async def test_a_busy_one_takes_nothing_more_and_goes_when_its_runs_end_within_the_drain() -> None:

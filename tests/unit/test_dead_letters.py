@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from jobs.adapters.sqlite import SqliteBroker, SqliteOutcomes
-from jobs.clock import SystemClock
-from jobs.envelope import Envelope
-from jobs.errors import BrokerUnavailable, NotReplayable, Unroutable
-from jobs.identity import new_job_id
-from jobs.model import Reason, State
-from jobs.ports import DeadLetter, DeliveryRecord, JobRecord, Message
-from jobs.settings import Settings
-from jobs.topology import Topology
+from adapters.sqlite import SqliteBroker, SqliteOutcomes
+from core.clock import SystemClock
+from core.envelope import Envelope
+from core.errors import BrokerUnavailable, NotReplayable, Unroutable
+from core.identity import new_job_id
+from core.model import Reason, State
+from core.ports import DeadLetter, DeliveryRecord, JobRecord, Message
+from core.settings import Settings
+from core.topology import Topology
 from service.dead_letters import MOST_DESCRIBED, Replayed, replay, replay_many
 
 CLOCK = SystemClock()

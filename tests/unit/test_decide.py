@@ -14,7 +14,7 @@ from autoscaler.schedule import Floor
 from autoscaler.starting import Starting
 from autoscaler.state import NEVER, Guard, State, fresh, restored, saved
 from autoscaler.window import Rate, Service, Startup
-from jobs.errors import SettingsError
+from core.errors import SettingsError
 
 NOW = 1000.0
 WALL = 1_782_900_000.0  # Wednesday 2026-07-01 10:00 UTC
@@ -742,12 +742,13 @@ def test_more_than_the_maximum_by_hand_is_no_alert() -> None:
 # Replicas that do not start.
 
 
-def lived(asked: list[int], ready: list[int], policy: Policy = POLICY, backlog: float = 800) -> Decision:
+def lived(asked: list[int], ready: list[int], policy: Policy = POLICY, backlog: float = 800, unready: str = "") -> Decision:
     """The last decision of a life of so many seconds, in which `asked` is as it was whatever is decided."""
     state = knowing()
     for second, (wanted, there) in enumerate(zip(asked, ready, strict=True)):
         now = NOW + second
-        decision, state = decide(policy, state, seen(wanted, backlog, now=now, ready=there, completed=UNKNOWN), now)
+        observation = seen(wanted, backlog, now=now, ready=there, completed=UNKNOWN, unready=unready)
+        decision, state = decide(policy, state, observation, now)
     return decision
 
 
@@ -760,10 +761,91 @@ def test_what_does_not_start_is_told_and_no_more_is_asked_for() -> None:
     assert alert.text == "0 of 4 replicas are ready, and no other has become so for 124 s"
 
 
+def test_what_does_not_start_is_told_with_the_replicas_own_reason() -> None:
+    why = '4 pods: ImagePullBackOff: Back-off pulling image "app:2"'
+    alert = next(alert for alert in lived([4] * 125, [0] * 125, unready=why).alerts if alert.kind is AlertKind.NOT_STARTING)
+    assert alert.text == f"0 of 4 replicas are ready, and no other has become so for 124 s. {why}"
+
+
 def test_with_some_that_are_ready_it_is_a_step_more_than_those() -> None:
     assert lived([8] * 40, [8] * 2 + [7] * 38).replicas == 9
     assert lived([8] * 40, [8] * 38 + [7] * 2).replicas == 9, "at once, since one was lost"
     assert lived([8] * 40, [7] * 2 + [8] * 38).replicas == 10
+
+
+# Jobs wait, and nobody works on them.
+
+
+def stalled(seconds: int, **of: Any) -> Decision:
+    """The last decision where 800 jobs wait for so many seconds, and none ends."""
+    state = knowing()
+    for second in range(seconds):
+        now = NOW + second
+        decision, state = decide(POLICY, state, seen(2, 800, now=now, completed=5.0, **of), now)
+    return decision
+
+
+def kinds(decision: Decision) -> dict[AlertKind, str]:
+    return {alert.kind: alert.text for alert in decision.alerts}
+
+
+def test_while_consumers_take_nothing_the_alert_says_why_and_the_latency_alert_stands() -> None:
+    assert AlertKind.STALLED not in kinds(stalled(31, unacked=0, in_flight=0, paused=2))
+    found = kinds(stalled(40, unacked=0, in_flight=0, paused=2))
+    assert found[AlertKind.STALLED].startswith("800 jobs wait, and none has run for 39 s: consumers take nothing")
+    assert found[AlertKind.LATENCY] == "jobs have waited for 39 s or longer, above 5 s"
+
+
+def test_a_first_start_that_takes_long_is_no_stall_for_two_minutes() -> None:
+    def starting(seconds: int) -> Decision:
+        state = knowing()
+        for second in range(seconds):
+            now = NOW + second
+            nothing = seen(2, 800, now=now, ready=0, running=2, unacked=0, in_flight=0, completed=UNKNOWN)
+            decision, state = decide(POLICY, state, nothing, now)
+        return decision
+
+    assert not {AlertKind.STALLED, AlertKind.LATENCY} & kinds(starting(115)).keys()
+    assert {AlertKind.STALLED, AlertKind.LATENCY, AlertKind.NOT_STARTING} <= kinds(starting(125)).keys()
+
+
+def test_consumers_that_do_not_answer_are_stalled_unless_the_backlog_falls() -> None:
+    found = kinds(stalled(40, unacked=UNKNOWN, in_flight=UNKNOWN, unready="2 processes: NotReady: it runs"))
+    assert found[AlertKind.STALLED].endswith("of 2 replicas are ready. 2 processes: NotReady: it runs")
+    state = knowing()
+    for second in range(60):
+        now = NOW + second
+        silent = seen(2, 800 - second, now=now, unacked=UNKNOWN, in_flight=UNKNOWN, completed=UNKNOWN)
+        decision, state = decide(POLICY, state, silent, now)
+    assert AlertKind.STALLED not in kinds(decision)
+
+
+def test_where_a_job_runs_or_none_waits_or_no_replica_is_wanted_nothing_is_stalled() -> None:
+    assert AlertKind.STALLED not in kinds(stalled(60, unacked=1, in_flight=1))
+    state = knowing()
+    for asked, backlog in ((2, 0), (0, 800)):
+        for second in range(60):
+            now = NOW + second
+            observation = seen(asked, backlog, now=now, completed=5.0, unacked=0, in_flight=0)
+            decision, state = decide(POLICY, state, observation, now)
+        assert AlertKind.STALLED not in kinds(decision)
+
+
+def test_the_last_word_of_a_broker_that_died_takes_nothing_away() -> None:
+    """It has told how many jobs are ready; the consumers, whose deliveries it has taken back, hold none."""
+    state = knowing()
+    for second in range(14):
+        now = NOW + second
+        last = Figure(10.0, NOW)
+        observation = seen(20, now=now, ready_jobs=last, unacked=0, in_flight=0, completed=5.0, silent_at=NOW)
+        decision, state = decide(POLICY, state, observation, now)
+        assert decision.replicas >= 20
+    assert decision.reason is Reason.BLIND
+
+
+def test_a_signal_that_has_been_silent_for_long_is_in_no_figure_any_more_and_holds_nothing_back() -> None:
+    assert decided(seen(20, silent_at=NOW - POLICY.freshness - 1)) == decided(seen(20))
+    assert decided(seen(20)) != decided(seen(20, silent_at=NOW - POLICY.freshness + 1))
 
 
 # Every reason.

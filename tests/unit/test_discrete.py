@@ -8,10 +8,10 @@ from random import Random
 import pytest
 
 from autoscaler.model import Observation, Policy
-from autoscaler.ours import Ours
-from autoscaler.simulation.discrete import Followed, Job, follow
-from autoscaler.simulation.fixed import Fixed
-from autoscaler.simulation.world import World
+from simulator.discrete import Followed, Job, follow
+from simulator.fixed import Fixed
+from simulator.ours import Ours
+from simulator.world import World
 
 SECONDS = [0.1, 10.0, 600.0, 7200.0]
 
@@ -95,6 +95,54 @@ def test_a_replica_starts_in_its_time_and_one_that_has_not_goes_first() -> None:
     run = follow(start, [Job(0.0, 60.0), Job(0.0, 3.0)], Plan({0.0: 2, 2.0: 1, 3.0: 2}), prefetch=1)
     assert run.jobs[1].begun == [8.0]
     assert once(run)
+
+
+# Jobs that were taken ahead.
+
+
+def behind_a_long_one(*, replicas: int, longs: int, takeable: bool = True) -> Followed:
+    """Replicas of one slot, each of which holds ten jobs: long ones first, then 30 short ones."""
+    place = World(concurrency=1, initial=replicas, max_replicas=replicas)
+    jobs = [*(Job(0.0, 600.0, "long") for _ in range(longs)), *(Job(0.1, 0.1, "short") for _ in range(30))]
+    return follow(place, jobs, Plan({0.0: replicas}), prefetch=10, takeable=takeable)
+
+
+def test_short_jobs_that_wait_behind_a_long_one_begin_in_a_free_replica_within_seconds() -> None:
+    told, untold = (behind_a_long_one(replicas=4, longs=1, takeable=told) for told in (True, False))
+    assert max(job.begun[0] for job in untold.jobs) > 600.0, "what it is for"
+    assert max(job.begun[0] for job in told.jobs) < 5.0
+    assert once(told)
+    assert {job.moved for job in told.jobs} == {0, 1}, "each goes back once at most"
+    assert told.jobs[0].moved == 0, "what runs stays"
+
+
+def test_where_no_replica_has_a_free_slot_what_waits_stays() -> None:
+    full = behind_a_long_one(replicas=2, longs=2)
+    assert [job.moved for job in full.jobs] == [0] * 32
+    assert once(full)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_work_that_varies_waits_behind_nothing_for_long_and_goes_back_seldom(seed: int) -> None:
+    """Ten replicas of four slots, of which some 12 run jobs of five minutes; one in a thousand jobs is such a one."""
+    of = World(concurrency=4, initial=10, max_replicas=10)
+    jobs = [*steady(0.1, 4.0, 1200.0, seed), *steady(300.0, 12.0, 1200.0, seed + 50)]
+    run = follow(of, sorted(jobs, key=lambda job: job.at), Plan({0.0: 10}), prefetch=8, seed=seed)
+    assert once(run)
+    assert max(job.begun[0] - job.at for job in run.jobs) < 5.0
+    assert sum(job.moved for job in run.jobs) <= len(run.jobs) / 200
+    assert max(job.moved for job in run.jobs) <= 2
+
+
+def test_what_waits_counts_once_wherever_it_does() -> None:
+    plan = Plan({0.0: 4})
+    place = World(concurrency=1, initial=4, max_replicas=4)
+    jobs = [Job(0.0, 600.0, "long"), *(Job(0.1, 5.0, "short") for _ in range(30))]
+    follow(place, jobs, plan, prefetch=10)
+    for at, seen in plan.seen.items():
+        there = sum(job.at <= at and (job.ended is None or job.ended > at) for job in jobs)
+        assert (seen.ready_jobs.value + seen.unacked.value) == there  # type: ignore[union-attr]  # they are known
+    assert any(job.moved for job in jobs)
 
 
 # Ours, on jobs of every length.

@@ -17,8 +17,8 @@ from pydantic import BaseModel, field_validator
 from consumer import Context, Permanent, RetryLater
 from consumer.encoded import MAX_RESULT
 from consumer.liveness import Liveness
-from jobs.clock import SystemClock
-from jobs.model import Reason, State
+from core.clock import SystemClock
+from core.model import Reason, State
 from tests.unit.consuming import Payload, World, consuming
 
 
@@ -92,7 +92,7 @@ ENDINGS: dict[str, Callable[[Payload, Context], Any]] = {
 
 @asynccontextmanager
 async def _world(plain: bool, act: Callable[[Payload, Context], Any], **more: Any) -> AsyncIterator[World]:
-    async with consuming(act, plain=plain, clock=SystemClock(), lease=5.0, **more) as world:
+    async with consuming(act, plain=plain, clock=SystemClock(), claim_lease=5.0, **more) as world:
         yield world
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.envelope import Envelope, trace_headers
-from jobs.errors import EnvelopeError, UnknownVersion
+from core.envelope import Envelope, trace_headers
+from core.errors import EnvelopeError, UnknownVersion
 
 ID = "01a20c57-040c-7584-a42e-6f91a24065d8"
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -8,7 +8,7 @@ from pamqp import commands, frame
 from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
-from jobs.adapters.rabbitmq import frames
+from adapters.rabbitmq import frames
 
 names = st.text(st.characters(codec="ascii", min_codepoint=33), min_size=1, max_size=40)
 shorts = st.text(max_size=60)

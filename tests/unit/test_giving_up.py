@@ -13,10 +13,9 @@ import pytest
 import uvicorn
 from structlog.testing import capture_logs
 
-import contracts
 from autoscaler.app import ControllerApp
 from autoscaler.settings import ControllerSettings
-from jobs.catalogue import Catalogue
+from core import project
 from service.__main__ import _Server
 from service.app import create
 from service.settings import GatewaySettings
@@ -53,7 +52,7 @@ def broken(name: str) -> Any:
 async def test_the_gateway_ends_with_what_it_could_not_keep_running() -> None:
     owner = Supervisor(chance=NoPause(), around=broken("event loop"))
     memory = {"broker": "memory:", "outcomes": "memory:", "port": 0}
-    gateway = create(GatewaySettings(**memory), Catalogue.of(contracts), owner)
+    gateway = create(GatewaySettings(**memory), project.catalogue(), owner)
     server = _Server(uvicorn.Config(gateway, port=0, interface="asgi3", lifespan="on", log_config=None), gateway, 0.0)
     owner.give_up = server.give_up
     with capture_logs() as logs:
@@ -70,7 +69,7 @@ async def test_the_controller_ends_with_what_it_could_not_keep_running(tmp_path:
         broker=url, outcomes=url, actuator="processes", dry_run=True, registry=str(tmp_path), controller_port=free_port()
     )
     owner = Supervisor(chance=NoPause(), around=broken("event loop"))
-    app = ControllerApp(settings, Catalogue.of(contracts), owner)
+    app = ControllerApp(settings, project.catalogue(), owner)
     assert await asyncio.wait_for(app.run(), 30) is False
     assert owner.loops == {}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs.envelope import trace_headers
+from core.envelope import trace_headers
 from service.headers import by_name
 
 PARENT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -15,14 +15,14 @@ from consumer.app import beyond_drain, check_limits
 from consumer.execute import RetryAfter, after_crash
 from consumer.liveness import Liveness
 from consumer.settings import ConsumerSettings
-from jobs.chance import SeededChance
-from jobs.clock import ManualClock
-from jobs.envelope import Envelope
-from jobs.errors import BadRecord, SettingsError
-from jobs.identity import new_job_id
-from jobs.model import Reason, State
-from jobs.ports import Claim, DeadLetter, Outcome, Verdict
-from jobs.retry import RetryPolicy
+from core.chance import SeededChance
+from core.clock import ManualClock
+from core.envelope import Envelope
+from core.errors import BadRecord, SettingsError
+from core.identity import new_job_id
+from core.model import Reason, State
+from core.ports import Claim, DeadLetter, Outcome, Verdict
+from core.retry import RetryPolicy
 from tests.unit.consuming import Inline, Payload, World, consuming
 
 pytestmark = pytest.mark.looptime
@@ -176,7 +176,7 @@ async def test_a_broker_without_a_limit_has_nothing_handed_back_however_long_the
     async def act(_: Payload, __: Context) -> None:
         await asyncio.sleep(30.0)
 
-    async with consuming(act, concurrency=1, prefetch=4, time_limit=1500.0, lease=100.0) as world:
+    async with consuming(act, concurrency=1, prefetch=4, time_limit=1500.0, claim_lease=100.0) as world:
         watching = asyncio.create_task(Liveness([world.runtime], 1.5).watch(lambda: None))
         jobs = [await world.submit() for _ in range(4)]
         for one in jobs:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import pytest
 
 from autoscaler.model import Decision, Observation
-from autoscaler.ours import Ours
 from autoscaler.settings import WorkloadSettings, policy_of
-from autoscaler.simulation.discrete import Followed, Job, follow
-from autoscaler.simulation.jobs import OnePerJob
-from autoscaler.simulation.world import World
 from autoscaler.state import State
+from simulator.discrete import Followed, Job, follow
+from simulator.jobs import OnePerJob
+from simulator.ours import Ours
+from simulator.world import World
 from tests.unit.test_discrete import once, steady
 
 HOURS = 7200.0
@@ -59,6 +59,14 @@ def test_a_batch_has_a_replica_for_each_job() -> None:
     assert (found.made, found.most) == (20, 20)
     assert found.ended <= 10.0 + HOURS + 15.0
     assert found.pod_seconds <= 20 * (HOURS + 15.0)
+
+
+def test_the_reason_names_no_drain_and_no_speed() -> None:
+    _, scaler = run([Job(10.0, HOURS) for _ in range(3)])
+    texts = [decision.text for decision in scaler.decided]
+    assert all("(one for each delivery; " in text for text in texts)
+    assert not any("drain in" in text or "jobs/s" in text for text in texts)
+    assert any(": 0 → 3 (one for each delivery; wake)" in text for text in texts), texts[:20]
 
 
 def test_steady_work_has_about_as_many_replicas_as_jobs_and_none_waits_for_long() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import structlog
 
-from jobs.errors import SettingsError
+from core.errors import SettingsError
 from service.errors import Problem
 from service.guard import OPEN, SKIPPED_AT_MOST, Guard
 from service.key_files import KeyFiles, is_loopback, keys_of

@@ -14,7 +14,7 @@ from autoscaler.actuators.kubernetes import ApiFailure, Kubernetes
 from autoscaler.actuators.kubernetes.api import Resource
 from autoscaler.model import Pause
 from autoscaler.ports import Workload
-from jobs.errors import ActuatorError
+from core.errors import ActuatorError
 from tests.unit.controlled import LoopClock
 
 Json = dict[str, Any]
@@ -265,6 +265,7 @@ async def test_a_quota_and_a_pod_without_a_node_are_told() -> None:
             server.pod(name, "Pending", "Insufficient cpu")
         await asyncio.sleep(0.1)
         assert seen(actuator).unschedulable == "2 pods find no node: Insufficient cpu"
+        assert seen(actuator).unready == "2 pods: Unschedulable: Insufficient cpu"
 
 
 async def test_a_pause_is_an_annotation_of_the_template_and_without_one_nothing_is_known() -> None:

@@ -13,7 +13,7 @@ from autoscaler.actuators.kubernetes.api import ApiFailure, Resource
 from autoscaler.actuators.kubernetes.objects import Pod, Reference, costs, pause, pod, replica, selector, target, unschedulable
 from autoscaler.actuators.kubernetes.watch import Watch
 from autoscaler.model import Pause
-from jobs.errors import SettingsError
+from core.errors import SettingsError
 
 Json = dict[str, Any]
 THINGS = Resource("", "v1", "things")

@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
-from jobs import payload
-from jobs.catalogue import Catalogue
-from jobs.clock import from_rfc3339, rfc3339
-from jobs.errors import ContractError, InvalidPayload, MalformedBody, UnknownJobType
-from jobs.identity import claim_token, dead_id, is_job_id, job_id_from_key, new_job_id
-from jobs.model import Contract
-from jobs.retry import MAX_DELAY, RetryPolicy
-from jobs.topology import DELAY_LEVELS, Topology, delay_exchange, delay_key, delay_seconds
+from core import payload
+from core.catalogue import Catalogue
+from core.clock import from_rfc3339, rfc3339
+from core.errors import ContractError, InvalidPayload, MalformedBody, UnknownJobType
+from core.identity import claim_token, dead_id, is_job_id, job_id_from_key, new_job_id
+from core.model import Contract
+from core.retry import MAX_DELAY, RetryPolicy
+from core.topology import DELAY_LEVELS, Topology, delay_exchange, delay_key, delay_seconds
 
 
 class Thing(BaseModel):

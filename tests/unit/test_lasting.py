@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.lasting import Lasting
+from core.lasting import Lasting
 
 
 def known(*took: float, job_type: str = "a") -> Lasting:

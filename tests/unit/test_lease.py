@@ -11,7 +11,7 @@ import pytest
 
 from autoscaler.actuators.kubernetes import ApiFailure, Lease
 from autoscaler.leadership import Always
-from jobs.errors import SettingsError
+from core.errors import SettingsError
 
 Json = dict[str, Any]
 

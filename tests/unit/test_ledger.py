@@ -11,11 +11,11 @@ import pytest
 
 from consumer.ledger import Ledger
 from consumer.presence import LAST_PAUSE
-from jobs.errors import BadRecord, StoreUnavailable
-from jobs.identity import new_job_id
-from jobs.model import State
-from jobs.ports import Claim, Outcome, Verdict
-from jobs.settings import Settings
+from core.errors import BadRecord, StoreUnavailable
+from core.identity import new_job_id
+from core.model import State
+from core.ports import Claim, Outcome, Verdict
+from core.settings import Settings
 from tests.unit.consuming import Store
 from tests.unit.controlled import LoopClock
 
@@ -148,9 +148,9 @@ async def test_claims_are_renewed_before_anybody_hears_that_the_store_is_back() 
 
 
 def _verdict(store: Store, connection, asking: Claim) -> Verdict:  # type: ignore[no-untyped-def]  # sqlite3's
-    from jobs.adapters.sqlite.deliveries import stored_of
-    from jobs.adapters.sqlite.moment import Moment
-    from jobs.claims import judge
+    from adapters.sqlite.deliveries import stored_of
+    from adapters.sqlite.moment import Moment
+    from core.claims import judge
 
     now = Moment.of(LoopClock())
     return judge(stored_of(connection, asking, now), asking, now.seconds).verdict

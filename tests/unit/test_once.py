@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from adapters.simulated import BrokerServer, SimulatedBroker, SimulatedOutcomes, StoreServer
 from consumer import handler
 from consumer.app import threads as real_threads
 from consumer.context import Context
@@ -19,14 +20,13 @@ from consumer.registry import Registry
 from consumer.resources import Resources
 from consumer.runtime import QueueRuntime, Tools
 from consumer.settings import ConsumerSettings
-from jobs.adapters.simulated import BrokerServer, SimulatedBroker, SimulatedOutcomes, StoreServer
-from jobs.catalogue import Catalogue
-from jobs.chance import SeededChance
-from jobs.envelope import Envelope
-from jobs.identity import new_job_id
-from jobs.model import Contract, State
-from jobs.ports import Message
-from jobs.retry import RetryPolicy
+from core.catalogue import Catalogue
+from core.chance import SeededChance
+from core.envelope import Envelope
+from core.identity import new_job_id
+from core.model import Contract, State
+from core.ports import Message
+from core.retry import RetryPolicy
 from telemetry.supervisor import Supervisor
 from tests.unit.consuming import Payload, World, consuming
 from tests.unit.controlled import LoopClock
@@ -176,7 +176,7 @@ async def test_of_several_queues_one_delivery_is_run_on_simulated_servers(seed: 
 
     queues = ("a", "b")
     catalogue = Catalogue([Contract("thing.done", Payload, queues, RetryPolicy(), time_limit=1.0)])
-    settings = ConsumerSettings(lease=4.0).for_one_delivery()
+    settings = ConsumerSettings(claim_lease=4.0).for_one_delivery()
     chance = SeededChance(seed, clock)
     broker = SimulatedBroker(BrokerServer(chance), "test", catalogue.topology(), settings, chance, owner)
     ledger = Ledger(SimulatedOutcomes(StoreServer(chance, clock, retention=600.0), "test", 2.0), lease=4.0, give_up=None)

@@ -17,13 +17,13 @@ import aiohttp
 import pytest
 from fastapi import FastAPI
 
+from adapters.sqlite import SqliteBroker, SqliteOutcomes
 from autoscaler.actuators.kubernetes.actuator import Kubernetes
 from autoscaler.actuators.kubernetes.api import Json, Resource
 from autoscaler.actuators.kubernetes.lease import Lease
-from jobs.adapters.sqlite import SqliteBroker, SqliteOutcomes
-from jobs.catalogue import Catalogue
-from jobs.settings import Settings
-from jobs.topology import Topology
+from core.catalogue import Catalogue
+from core.settings import Settings
+from core.topology import Topology
 from service.app import build
 from service.key_files import KeyFiles
 from service.settings import GatewaySettings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.errors import (
+from core.errors import (
     BadRecord,
     BrokerUnavailable,
     HeadraceError,

@@ -13,11 +13,11 @@ from pamqp import frame
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from jobs.adapters.rabbitmq import publisher as module
-from jobs.adapters.rabbitmq.publisher import Publisher
-from jobs.adapters.rabbitmq.size_limit import SizeLimit
-from jobs.errors import BrokerUnavailable, PublishTimeout, TooLarge, Unpublishable, Unroutable, WindowFull
-from jobs.ports import Message
+from adapters.rabbitmq import publisher as module
+from adapters.rabbitmq.publisher import Publisher
+from adapters.rabbitmq.size_limit import SizeLimit
+from core.errors import BrokerUnavailable, PublishTimeout, TooLarge, Unpublishable, Unroutable, WindowFull
+from core.ports import Message
 
 LIMIT = 1000
 

@@ -9,11 +9,11 @@ import warnings
 import pytest
 from aiormq.exceptions import ChannelPreconditionFailed, ConnectionNotAllowed, ProbableAuthenticationError
 
-from jobs.adapters.rabbitmq.calls import Pauses, calls, why, within
-from jobs.adapters.rabbitmq.connection import connection_to
-from jobs.chance import SeededChance
-from jobs.clock import ManualClock
-from jobs.errors import BrokerUnavailable, TopologyMismatch
+from adapters.rabbitmq.calls import Pauses, calls, why, within
+from adapters.rabbitmq.connection import connection_to
+from core.chance import SeededChance
+from core.clock import ManualClock
+from core.errors import BrokerUnavailable, TopologyMismatch
 from telemetry.supervisor import cancelled
 
 

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from autoscaler.recorder import MOST_WAITING, SAVE_SECONDS, Recorder
-from jobs.journal import ScalingRecord
+from core.journal import ScalingRecord
 from tests.unit.controlled import Notes
 
 pytestmark = pytest.mark.looptime

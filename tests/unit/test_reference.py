@@ -11,11 +11,9 @@ from typing import Any
 
 import pytest
 
-from jobs.errors import InvalidPayload
-from jobs.payload import read
 from service.reference import host_of, page
 from tests.unit.test_scopes import gateway
-from tests.unit.test_unknown_input import PAYLOAD, ask
+from tests.unit.test_unknown_input import ask
 
 VERSION = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["version"]
 
@@ -27,7 +25,7 @@ async def shown(host: bytes) -> str:
 async def test_the_page_reads_as_it_is_meant() -> None:
     text = await shown(b"jobs.example:8443")
     assert ".." not in re.sub(r"<pre>.*?</pre>", "", text, flags=re.DOTALL)
-    assert "An order is paid for. Goes to: settlement." in text
+    assert "An order is paid for. Goes to: payouts." in text
     assert "`" not in text
     assert "The key lacks the scope <code>submit</code>" in text
     assert "curl -i jobs.example:8443/v1/jobs/order.settled " in text
@@ -56,11 +54,3 @@ def test_an_example_may_have_quotes() -> None:
 async def test_the_documents_say_the_packages_version(path: str) -> None:
     _, document = await ask(gateway(), "GET", path)
     assert document["info"]["version"] == VERSION
-
-
-def test_a_time_without_an_offset_is_refused() -> None:
-    from contracts.user_registered import UserRegistered
-
-    assert read(UserRegistered, PAYLOAD).registered_at.utcoffset() is not None
-    with pytest.raises(InvalidPayload, match=r"/registered_at: .*timezone"):
-        read(UserRegistered, PAYLOAD.replace(b"00Z", b"00"))

@@ -11,9 +11,9 @@ from pydantic import BaseModel
 from consumer import Context, handler, resource
 from consumer.registry import Registry
 from consumer.resources import Resources
-from jobs.catalogue import Catalogue
-from jobs.errors import ContractError
-from jobs.model import Contract
+from core.catalogue import Catalogue
+from core.errors import ContractError
+from core.model import Contract
 
 
 class Thing(BaseModel):

@@ -15,10 +15,10 @@ from xml.etree import ElementTree
 import pytest
 from typer.testing import CliRunner
 
-from autoscaler.simulate import Fixed, Run, Score, World, simulate
 from cli.__main__ import app
 from cli.policies import build
-from jobs.errors import SettingsError
+from core.errors import SettingsError
+from simulator.simulate import Fixed, Run, Score, World, simulate
 
 TRACES = Path(__file__).parents[2] / "bench" / "traces"
 KEYS = [
@@ -92,7 +92,7 @@ def test_ids_of_two_drawings_do_not_meet(page: Path) -> None:
 
 def test_the_table_has_every_score_and_escapes_names(report: ModuleType, page: Path, runs: list[Run]) -> None:
     text = page.read_text()
-    assert text.count("<tr><td>") == 4 + 2
+    assert text.count("<tr><td>") == 4 + 2, "no search, no table of it"
     assert f"<td>{runs[0].score.pod_seconds:,.0f}</td>" in text
     section = report._section(report.Section("a <b>", World(), runs), "", "")
     assert "a &lt;b&gt;" in section
@@ -106,6 +106,88 @@ def test_pictures_lie_beside_it(page: Path) -> None:
 
 def test_the_same_runs_give_the_same_drawing(plots: ModuleType, runs: list[Run]) -> None:
     assert plots.svg(plots.course(runs), "s") == plots.svg(plots.course(runs), "s")
+
+
+def test_the_picture_of_costs_says_what_its_dots_are(plots: ModuleType, runs: list[Run]) -> None:
+    ours = [replace(runs[0].score, policy=f"ours drain_target={target}", pod_seconds=100.0 * target) for target in (1, 5)]
+    rival = replace(runs[0].score, policy="keda")
+    drawing = plots.svg(plots.cost([replace(rival, policy="ours"), *ours, rival]), "s")
+    assert "Each dot is our policy with another drain target." in drawing
+    assert "Each other mark" not in drawing, "the rival has one setting"
+    assert "Each other mark is a rival" in plots.svg(plots.cost([*ours, rival, replace(rival, policy="keda 5")]), "s")
+    assert "Each dot" not in plots.svg(plots.cost([ours[0], rival]), "s"), "there is one dot"
+
+
+def test_points_are_joined_where_jobs_are_counted_and_not_where_they_are_followed(plots: ModuleType, runs: list[Run]) -> None:
+    ours = [replace(runs[0].score, policy=f"ours {target}", pod_seconds=100.0 * target) for target in (1, 5)]
+    for joined in (True, False):
+        (line,) = plots.cost(ours, joined=joined).axes[0].lines
+        assert (line.get_linestyle(), line.get_marker()) == ("-" if joined else "None", "o")
+
+
+def test_points_of_several_parameters_are_not_joined(plots: ModuleType, runs: list[Run]) -> None:
+    """A line through them in the order of their cost would jump from one curve to another."""
+    at = [(100.0, "polling=5"), (200.0, "polling=30"), (300.0, "polling=5")]
+    keda = [replace(runs[0].score, policy=f"keda value={cost:g} {polling}", pod_seconds=cost) for cost, polling in at]
+    ours = [replace(runs[0].score, policy=f"ours drain_target={cost:g}", pod_seconds=cost) for cost, _ in at]
+    default = replace(runs[0].score, policy="ours")
+    lines = {line.get_label(): line.get_linestyle() for line in plots.cost([*ours, default, *keda]).axes[0].lines}
+    assert lines == {"ours": "-", "keda": "None"}
+
+
+@pytest.mark.parametrize(
+    ("jobs", "scale", "ticks"), [(40, "linear", None), (101, "symlog", [0, 100]), (3e4, "symlog", [0, 100, 1e4])]
+)
+def test_an_axis_that_is_not_linear_says_so(plots: ModuleType, runs: list[Run], jobs: float, scale: str, ticks: object) -> None:
+    run = replace(runs[0], score=replace(runs[0].score, max_backlog=int(jobs)))
+    _, backlog, _ = plots.course([run]).axes
+    assert backlog.get_yscale() == scale
+    assert ("logarithmic from 10 jobs on" in backlog.get_title(loc="left")) == (scale == "symlog")
+    assert ticks is None or list(backlog.get_yticks()) == ticks
+    (cost,) = plots.cost([run.score]).axes
+    assert (cost.get_yscale(), "logarithmic from 1 s on" in cost.get_ylabel()) == ("symlog", True)
+
+
+def test_the_page_says_what_its_words_are(report: ModuleType, page: Path, runs: list[Run]) -> None:
+    text = page.read_text()
+    words = re.search(r'<p class="note">(late.*?)</p>', text, re.DOTALL)
+    assert words is not None
+    for _, label, _ in report._COLUMNS:
+        assert label.split()[0] in words[1], label
+    assert "oracle" in words[1]
+    assert "can be more than there may be" in words[1]
+    section = report._section(report.Section("a", World(), runs, peak=900.0), "", "")
+    assert "the highest mean of 5 s, is 900 jobs/s" in section
+
+
+def test_a_search_names_each_best_setting_in_full_on_the_screen_and_in_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    out = tmp_path / "r.html"
+    output = invoke("--trace", "measured-step", "--policy", "ours,kpa,oracle", "--sweep", "--out", str(out))
+    assert "…" not in output
+    best = re.search(
+        r"^kpa at its best: target=\d+ utilisation=\S+ stable_window=\d+: [\d.]+ s late, [\d,]+ pod-seconds; "
+        r"ours drain_target=\S+: [\d.]+ s late, [\d,]+ pod-seconds$",
+        output,
+        re.MULTILINE,
+    )
+    assert best is not None, output
+    assert "oracle at its best: the bound: 4 s late, 828 pod-seconds; ours is later at every setting" in output
+    text = out.read_text()
+    assert f"<td>{best[0]}</td>" in text
+    assert "our pod-seconds ÷ theirs, with our drain target turned until we are no later" in text
+
+
+def test_the_report_of_the_discrete_engine_joins_no_points(report: ModuleType, tmp_path: Path) -> None:
+    invoke("--trace", "step", "--peak-replicas", "2", "--jobs", "5", "--policy", "ours", "--out", str(tmp_path / "r.html"))
+    _, cost = re.findall(r"<svg.*?</svg>", (tmp_path / "r.html").read_text(), flags=re.DOTALL)
+    joined = re.findall(r'<path d="[^"]+" style="fill: none; stroke: #0072b2', cost)
+    assert ("Each dot is our policy" in cost, joined) == (True, [])
+    invoke("--trace", "step", "--peak-replicas", "2", "--policy", "ours", "--out", str(tmp_path / "r.html"))
+    _, cost = re.findall(r"<svg.*?</svg>", (tmp_path / "r.html").read_text(), flags=re.DOTALL)
+    assert len(re.findall(r'<path d="[^"]+" style="fill: none; stroke: #0072b2', cost)) >= 1
 
 
 def test_a_policy_keeps_its_colour_and_strangers_get_others(plots: ModuleType) -> None:
@@ -186,6 +268,19 @@ def test_jobs_of_a_file_are_followed(tmp_path: Path) -> None:
     assert "calls" in invoke("--jobs", str(file), "--engine", "fluid", "--policy", "ours")
 
 
+@pytest.mark.parametrize(
+    ("option", "text"), [("--jobs", "at,seconds\n0,9\n4,9\n"), ("--trace", "second,arrivals\n0,1\n4,1\n")], ids=["jobs", "arrivals"]
+)
+def test_a_file_of_a_spreadsheet_may_begin_with_a_byte_order_mark(option: str, text: str, tmp_path: Path) -> None:
+    plain, marked = tmp_path / "plain" / "some.csv", tmp_path / "marked" / "some.csv"
+    for file, encoding in ((plain, "utf-8"), (marked, "utf-8-sig")):
+        file.parent.mkdir()
+        file.write_text(text, encoding=encoding)
+    assert marked.read_bytes().startswith(b"\xef\xbb\xbf")
+    with_it, without = (invoke(option, str(file), "--policy", "fixed:2", "--json") for file in (marked, plain))
+    assert with_it == without
+
+
 def test_runs_that_reach_their_time_limit_are_told() -> None:
     told = ["--trace", "spike", "--peak-replicas", "2", "--jobs", "20", "--policy", "ours,hpa,oracle", "--time-limit", "15"]
     output = invoke(*told)
@@ -214,6 +309,17 @@ def test_a_fixed_fleet_of_any_size() -> None:
     assert build("fixed")(World(), [800.0] * 10).name == "fixed 10"  # 800/s at 80 % of 100/s each
     with pytest.raises(SettingsError, match="fixed:N"):
         build("fixed:many")
+
+
+@pytest.mark.parametrize("engine", [[], ["--jobs", "5"]], ids=["fluid", "discrete"])
+def test_a_fixed_fleet_above_the_most_is_refused_before_anything_is_computed(engine: list[str]) -> None:
+    told = ["simulate", "--trace", "step", "--peak-replicas", "2", *engine, "--policy", "ours,fixed:9"]
+    result = CliRunner().invoke(app, told)
+    assert isinstance(result.exception, SettingsError)
+    for word in ("fixed:9", "the 4 that there may be", "--max-replicas 9", "fixed:4 at most"):
+        assert word in str(result.exception)
+    assert "late" not in result.output
+    assert '"policy": "fixed 9"' in invoke(*told[1:], "--max-replicas", "9", "--json")
 
 
 def test_without_matplotlib_the_remedy_is_told(tmp_path: Path) -> None:

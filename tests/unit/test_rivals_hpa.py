@@ -7,9 +7,9 @@ from typing import NamedTuple
 import pytest
 
 from autoscaler.model import UNKNOWN, Figure, Observation
-from autoscaler.rivals import HPA, Behavior, PolicyType, ScalingPolicy, ScalingRules, Select
-from autoscaler.rivals.hpa import average_value_replicas
-from autoscaler.rivals.hpa_rules import (
+from simulator.rivals import HPA, Behavior, PolicyType, ScalingPolicy, ScalingRules, Select
+from simulator.rivals.hpa import average_value_replicas
+from simulator.rivals.hpa_rules import (
     DEFAULT_DOWN,
     DEFAULT_UP,
     Bounds,

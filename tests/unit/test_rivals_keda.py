@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from autoscaler.model import UNKNOWN, Figure, Observation
-from autoscaler.rivals import KEDA, Mode, Protocol, Trigger
-from autoscaler.scaler import Scaler
-from jobs.errors import SettingsError
+from core.errors import SettingsError
+from simulator.rivals import KEDA, Mode, Protocol, Trigger
+from simulator.scaler import Scaler
 
 
 def seen(

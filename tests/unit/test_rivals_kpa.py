@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from autoscaler.model import UNKNOWN, Figure, Observation
-from autoscaler.rivals import KPA
-from autoscaler.rivals.kpa_window import Greatest, WindowAverage
+from simulator.rivals import KPA
+from simulator.rivals.kpa_window import Greatest, WindowAverage
 
 
 def seen(asked: int, jobs: float | None, ready: int | None = None) -> Observation:

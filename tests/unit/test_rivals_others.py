@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from autoscaler.model import UNKNOWN, Figure, Observation
-from autoscaler.rivals import Fixed, Practo
-from autoscaler.rivals.practo import desired_workers, disruptable
-from jobs.errors import SettingsError
+from core.errors import SettingsError
+from simulator.rivals import Fixed, Practo
+from simulator.rivals.practo import desired_workers, disruptable
 
 
 def seen(asked: int, jobs: float | None, now: float = 0.0, sent: float = 0.0, done: float = 0.0) -> Observation:

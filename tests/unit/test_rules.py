@@ -10,9 +10,9 @@ from prometheus_client import REGISTRY
 from autoscaler.model import AlertKind
 from consumer.settle import Settler
 from consumer.tally import Tally
-from jobs.chance import SeededChance
-from jobs.clock import ManualClock
-from jobs.model import Reason
+from core.chance import SeededChance
+from core.clock import ManualClock
+from core.model import Reason
 from telemetry import metrics
 
 RULES = Path(metrics.__file__).parent / "rules" / "headrace.yaml"

@@ -12,6 +12,8 @@ import pytest
 from prometheus_client import REGISTRY
 from pydantic import BaseModel
 
+from adapters.sqlite import SqliteBroker, SqliteOutcomes
+from adapters.sqlite.subscription import SqliteSubscription
 from consumer import Context, Permanent, RetryLater, handler
 from consumer.app import threads
 from consumer.ledger import Ledger
@@ -20,15 +22,13 @@ from consumer.registry import Registry
 from consumer.resources import Resources
 from consumer.runtime import QueueRuntime, Tools
 from consumer.settings import ConsumerSettings
-from jobs.adapters.sqlite import SqliteBroker, SqliteOutcomes
-from jobs.adapters.sqlite.subscription import SqliteSubscription
-from jobs.catalogue import Catalogue
-from jobs.clock import SystemClock
-from jobs.envelope import Envelope
-from jobs.identity import new_job_id
-from jobs.model import Contract, Reason, State
-from jobs.ports import Claim, Delivery, DeliveryRecord, Message, Outcome, Verdict
-from jobs.retry import RetryPolicy
+from core.catalogue import Catalogue
+from core.clock import SystemClock
+from core.envelope import Envelope
+from core.identity import new_job_id
+from core.model import Contract, Reason, State
+from core.ports import Claim, Delivery, DeliveryRecord, Message, Outcome, Verdict
+from core.retry import RetryPolicy
 
 
 class Payload(BaseModel):
@@ -99,11 +99,11 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
         answer = world.act(payload, ctx)
         return asyncio.run(answer) if asyncio.iscoroutine(answer) else answer
 
-    catalogue, clock, settings = Catalogue([CONTRACT]), SystemClock(), ConsumerSettings(concurrency=4, lease=1.0)
+    catalogue, clock, settings = Catalogue([CONTRACT]), SystemClock(), ConsumerSettings(concurrency=4, claim_lease=1.0)
     registry = Registry(catalogue, [coroutine if request.param == "coroutine" else plain])
     world.broker = SqliteBroker(":memory:", catalogue.topology(), settings, clock)
     world.store = SqliteOutcomes(":memory:", settings, clock)
-    world.ledger = Ledger(world.store, lease=settings.lease, give_up=5.0)
+    world.ledger = Ledger(world.store, lease=settings.claim_lease, give_up=5.0)
     await world.ledger.open()
     await world.broker.open()
     async with Resources({}, []) as resources:

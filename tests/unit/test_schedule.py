@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from autoscaler.schedule import Floor, floor_at
-from jobs.errors import SettingsError
+from core.errors import SettingsError
 
 OFFICE = Floor("* 8-17 * * mon-fri", 20, "Europe/Berlin")  # UTC+2 in summer
 

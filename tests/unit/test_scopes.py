@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import contracts
-from jobs.adapters.sqlite import SqliteBroker
-from jobs.catalogue import Catalogue
-from jobs.clock import SystemClock
+from adapters.sqlite import SqliteBroker
+from core import project
+from core.clock import SystemClock
 from service.app import Gateway, build
 from service.guard import needed
 from service.settings import GatewaySettings
@@ -32,7 +31,7 @@ SCOPES = {
 
 
 def gateway() -> Gateway:
-    catalogue, settings, clock = Catalogue.of(contracts), GatewaySettings(), SystemClock()
+    catalogue, settings, clock = project.catalogue(), GatewaySettings(), SystemClock()
     return build(settings, catalogue, SqliteBroker(":memory:", catalogue.topology(), settings, clock), None, None, clock, None)
 
 

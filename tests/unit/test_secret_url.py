@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from adapters.redis.client import client
 from autoscaler.settings import ControllerSettings
-from consumer.handlers.database import DatabaseSettings
-from jobs.adapters.redis.client import client
-from jobs.errors import SettingsError
-from jobs.secret_url import MOST_BYTES, FileUrl, Schemes
-from jobs.settings import Settings, load
+from core.errors import SettingsError
+from core.secret_url import MOST_BYTES, FileUrl, Schemes
+from core.settings import Settings, load
 
 AMQP = Schemes("amqp", "amqps")
 
@@ -93,7 +92,6 @@ def test_a_long_file_is_not_read_whole(tmp_path: Path) -> None:
         (Settings, "broker", "amqp://u:a@h/", "amqp://u:b@h/"),
         (Settings, "outcomes", "redis://:a@h/0", "redis://:b@h/0"),
         (ControllerSettings, "management_url", "http://u:a@h:15672", "http://u:b@h:15672"),
-        (DatabaseSettings, "database", "postgresql+psycopg://u:a@h/d", "postgresql+psycopg://u:b@h/d"),
     ],
 )
 def test_each_setting_has_a_file(

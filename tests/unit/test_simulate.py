@@ -9,12 +9,12 @@ from random import Random
 import pytest
 
 from autoscaler.model import UNKNOWN, Figure, Observation
-from autoscaler.simulate import Blind, Cap, CounterReset, Fault, Fixed, Kill, NoStart, Run, World, simulate
-from autoscaler.simulation.flight import Flight
-from autoscaler.simulation.queue import percentile
-from autoscaler.simulation.scenarios import SHAPES, scenario, to_peak
-from autoscaler.simulation.world import Lags, p95_over_mean, service_lags
-from jobs.errors import SettingsError
+from core.errors import SettingsError
+from simulator.flight import Flight
+from simulator.queue import percentile
+from simulator.scenarios import SHAPES, scenario, to_peak
+from simulator.simulate import Blind, Cap, CounterReset, Fault, Fixed, Kill, NoStart, Run, World, simulate
+from simulator.world import Lags, p95_over_mean, service_lags
 
 ONE = World(concurrency=1, service_seconds=1.0, startup=(0.0, 0.0))  # a replica does 1 job/s
 
@@ -85,6 +85,13 @@ def test_late_seconds_are_those_with_an_old_job_waiting() -> None:
     run = simulate(replace(ONE, dt=1.0, objective=3.0), [8.0] + [0.0] * 10, Fixed(1))
     assert run.score.late_s == 3.0  # the last job waits 7 s: it is too old after 4, 5 and 6 s, and begins at 7
     assert simulate(replace(ONE, dt=1.0, objective=7.0), [8.0] + [0.0] * 10, Fixed(1)).score.late_s == 0
+
+
+def test_late_jobs_are_those_of_the_late_seconds() -> None:
+    """Waits of 0 to 7 s by steps of 1 s. Those of 7 s were seen waiting for 6 s at most, which is no longer than the objective."""
+    for objective, late in ((3.0, (3.0, 3)), (5.0, (1.0, 1)), (6.0, (0.0, 0))):
+        score = simulate(replace(ONE, dt=1.0, objective=objective), [8.0] + [0.0] * 10, Fixed(1)).score
+        assert (score.late_s, score.late_jobs) == late
 
 
 def test_what_still_waits_at_the_end_counts() -> None:
@@ -247,7 +254,7 @@ def test_every_figure_is_known_and_right_on_steady_traffic() -> None:
     plan = Plan({0.0: 3})
     simulate(World(initial=3), [200.0] * 60, plan)
     seen = plan.at(50.0)
-    of_one_replica = {"ending", "takeable", "paused"}  # jobs are counted, and not followed
+    of_one_replica = {"ending", "returned", "due_soon", "takeable", "paused"}  # jobs are counted, and not followed
     assert all(getattr(seen, name) is not UNKNOWN for name in set(Observation.__slots__) - of_one_replica)
     assert seen.wall == World().start_wall + 50
     assert value(seen.published) == 10_000

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from jobs.adapters.sqlite import SqliteBroker, SqliteOutcomes
-from jobs.clock import SystemClock
-from jobs.errors import BadRecord, BrokerUnavailable, PublishTimeout, StoreUnavailable, WindowFull
-from jobs.identity import new_job_id
-from jobs.model import State
-from jobs.ports import Message, Queued
-from jobs.settings import Settings
-from jobs.topology import Topology
+from adapters.sqlite import SqliteBroker, SqliteOutcomes
+from core.clock import SystemClock
+from core.errors import BadRecord, BrokerUnavailable, PublishTimeout, StoreUnavailable, WindowFull
+from core.identity import new_job_id
+from core.model import State
+from core.ports import Message, Queued
+from core.settings import Settings
+from core.topology import Topology
 from service.settings import GatewaySettings
 from service.submit import MOST_IN_WINDOW, MOST_RECORDING, Submitter
 

@@ -64,6 +64,20 @@ async def test_what_says_later_is_asked_again(answer: tuple[int, object, dict[st
     assert gateway.sent[0] == gateway.sent[1], "the same line, with the same key"
 
 
+@pytest.fixture
+def marked(file: Path) -> Path:
+    """The same behind a byte order mark."""
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    return file
+
+
+async def test_a_byte_order_mark_is_no_part_of_the_first_line(marked: Path) -> None:
+    gateway = Answering(GOOD)
+    async with serving(gateway) as url:
+        assert await submit("a.b", str(marked), Address(url), 1, None) == 0
+    assert [line for line, _ in gateway.sent] == [f'{{"n": {n}}}' for n in range(5)]
+
+
 async def test_an_answer_that_is_not_the_gateways_is_said(file: Path) -> None:
     async with serving(Answering((200, "<html>Welcome to nginx!</html>", {}))) as url:
         with pytest.raises(GatewayError, match="is it Headrace's gateway"):

@@ -21,6 +21,7 @@ MAY_READ = {
     "chaos": "what happened before a fault is told from what happened after it; every wait has a generous end",
     "cluster": "waits for a cluster, each with a generous end",
     "simulation/soak.py": "runs until it is stopped, and shows how fast; its first seed is the time",
+    "kind": "tells how long a node's loss was felt; asserts none of it",
     "e2e": "waits for a cluster and an image, each with a generous end",
     "contract/broker_suite.py": "a delayed message is never early: a least time, which a slow machine only makes longer",
 }
@@ -51,15 +52,15 @@ def test_every_fixture_that_starts_a_server_says_which() -> None:
 
 
 def test_what_one_run_leaves_out_another_runs() -> None:
-    """`make test` leaves out nothing but what `make sim` and `make e2e` run, and CI runs these."""
+    """`make test` leaves out nothing but what `make sim`, `make e2e` and `make kind-tests` run, and CI runs these."""
     text = (TESTS.parent / "Makefile").read_text(encoding="utf-8")
     left_out = re.search(r"^TESTED := .*\$\(addprefix --ignore=,(.*)\)$", text, re.MULTILINE)
     assert left_out, "name what is left out by the variables of the other runs"
     assert text.count("--ignore") == 1
-    runs = re.findall(r"^(\w+): .*\n\t.*(\$\(\w+\))$", text, re.MULTILINE)
+    runs = re.findall(r"^([\w-]+): .*\n\t.*(\$\(\w+\))$", text, re.MULTILINE)
     by_run = {variable: run for run, variable in runs}
-    script = (TESTS.parent / ".ci" / "run").read_text(encoding="utf-8")
-    assert all(f"make {by_run[variable]}" in script for variable in left_out[1].split())
+    scripts = "".join((TESTS.parent / ".ci" / name).read_text(encoding="utf-8") for name in ("run", "kind"))
+    assert all(f"make {by_run[variable]}\n" in scripts for variable in left_out[1].split())
 
 
 @pytest.mark.timeout(60)

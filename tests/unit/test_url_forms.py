@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from autoscaler.settings import ControllerSettings
-from jobs.errors import SettingsError
-from jobs.settings import Settings, load
+from core.errors import SettingsError
+from core.settings import Settings, load
 
 SECRET = "s3cr3t"
 LONG = "x" * 64

@@ -46,6 +46,11 @@ async def test_what_nobody_tells_is_unknown() -> None:
         assert set(ages(found, asyncio.get_running_loop().time())) == {"running", "ready", "ready_jobs"}
 
 
+async def test_why_replicas_are_not_ready_is_the_actuators_word() -> None:
+    async with watching(Seer(ready_jobs=5)) as watchers:
+        assert watchers.observation("jobs", Workload("work", 3, unready="1 pod: ErrImagePull")).unready == "1 pod: ErrImagePull"
+
+
 async def test_the_earlier_signal_is_preferred_until_it_goes_silent() -> None:
     fresh, statistics = Seer("fresh", unacked=1), Seer("statistics", age=5.0, unacked=9)
     async with watching(fresh, statistics) as watchers:
@@ -59,6 +64,29 @@ async def test_the_earlier_signal_is_preferred_until_it_goes_silent() -> None:
         fresh.fails = None
         await asyncio.sleep(2 * INTERVAL)
         assert value(watchers, "unacked") == 1
+
+
+async def test_a_figure_of_a_look_that_failed_or_hangs_is_told_apart() -> None:
+    first, second = Seer("first", ready_jobs=5), Seer("second", unacked=1)
+    async with watching(first, second) as watchers:
+        assert seen(watchers).silent_at is None
+        first.fails = blind()
+        await asyncio.sleep(2 * INTERVAL)
+        assert seen(watchers).silent_at == seen(watchers).ready_jobs.at  # type: ignore[union-attr]  # known
+        first.fails = None
+        await asyncio.sleep(2 * INTERVAL)
+        assert seen(watchers).silent_at is None
+        second.hangs = True
+        await asyncio.sleep(3 * INTERVAL)
+        assert seen(watchers).silent_at == seen(watchers).unacked.at  # type: ignore[union-attr]  # known
+
+
+async def test_a_signal_that_fails_and_tells_nothing_that_is_used_makes_nothing_doubtful() -> None:
+    first, other = Seer("first", unacked=1), Seer("other", unacked=2)
+    async with watching(first, other) as watchers:
+        other.fails = blind()
+        await asyncio.sleep(2 * INTERVAL)
+        assert seen(watchers).silent_at is None
 
 
 async def test_a_counter_whose_first_source_goes_away_is_not_replaced_by_the_zero_point_of_another() -> None:

@@ -13,8 +13,8 @@ from autoscaler.leadership import Always
 from autoscaler.model import UNKNOWN, Figure
 from autoscaler.ports import Sighting, Workload
 from autoscaler.watchers import Watchers
-from jobs.clock import SystemClock
-from jobs.errors import SignalError
+from core.clock import SystemClock
+from core.errors import SignalError
 
 INTERVAL = 1.0
 

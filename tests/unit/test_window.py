@@ -54,6 +54,45 @@ def test_a_counter_that_went_back_began_anew() -> None:
     assert rate.next(Figure(230, 6), follow=6.0).level == pytest.approx(100)
 
 
+def test_a_counter_that_dips_has_not_begun_anew() -> None:
+    """A third of the nodes' statistics is missing for 8 s: that is no burst of a third of all jobs when it comes back."""
+    steady = [(10_000.0 + 2 * at, float(at)) for at in range(0, 20, 2)]
+    dip = [((10_000.0 + 2 * at) * 2 / 3, float(at)) for at in range(20, 28, 2)]
+    again = [(10_000.0 + 2 * at, float(at)) for at in range(28, 40, 2)]
+    for readings in (steady, steady + dip, steady + dip + again[:1], steady + dip + again):
+        assert rate_of(*readings).level == pytest.approx(2.0, rel=0.35)
+
+
+def test_a_counter_that_began_anew_and_passes_its_old_value_counts_all() -> None:
+    before, after = [(100.0 * at, float(at)) for at in range(5)], [(100.0 * (at - 4), float(at)) for at in range(5, 30)]
+    assert rate_of(*before, *after).level == pytest.approx(100.0, rel=0.02)
+
+
+def test_what_a_counter_rose_to_before_it_fell_is_forgotten() -> None:
+    true = [(100.0 + at, float(at)) for at in range(10)]
+    rate = rate_of(*true, (1e18, 10.0), (111.0, 11.0), (112.0, 12.0))
+    assert rate.level == pytest.approx(1.0)
+
+
+def test_a_rate_of_rare_events_is_the_mean_of_some() -> None:
+    rate = rate_of((0, 0), (2, 1))  # 2/s: the time of 50 is 25 s
+    assert rate.next(Figure(6, 2), follow=6.0, events=50.0).level == pytest.approx(2 + (1 - exp(-1 / 25)) * 2)
+    assert rate.next(Figure(6, 2), follow=30.0, events=50.0).level == pytest.approx(2 + (1 - exp(-1 / 30)) * 2)
+
+
+def test_after_a_minute_without_events_rates_know_it() -> None:
+    rate = rate_of((0, 0), (1, 10))  # 0.1/s: the time of 50 is longer than a minute
+    assert rate.next(Figure(1, 11), follow=6.0, events=50.0).level == pytest.approx(0.1 * exp(-1 / 60))
+    assert Rate(0, 0, known=True).next(Figure(0, 1), events=50.0).level == 0
+
+
+def test_what_chance_does_not_explain_is_followed_at_once() -> None:
+    rate = rate_of((0, 0), (4, 1))  # 4/s, with a deviation of 2 in a second
+    usual, surge = (rate.next(Figure(4 + more, 2), follow=6.0, events=50.0).level for more in (12, 13))
+    assert usual == pytest.approx(4 + (1 - exp(-1 / 12.5)) * 8)
+    assert surge == pytest.approx(4 + (1 - exp(-1 / 6)) * 9)
+
+
 def test_a_forecast_looks_ahead_and_at_most_to_the_double() -> None:
     rising = Rate(0, 0, level=100, trend=5, known=True)
     assert [rising.forecast(lead) for lead in (0, 10, 60)] == [100, 150, 200]

@@ -14,8 +14,8 @@ from autoscaler.actuators.kubernetes.jobs import Templated
 from autoscaler.actuators.kubernetes.objects import DELETION_COST, Pod, Reference, Target, costs
 from autoscaler.actuators.kubernetes.rivals import PATIENCE, Rivals
 from autoscaler.ports import Workload
-from jobs.clock import Clock, SystemClock
-from jobs.errors import ActuatorError
+from core.clock import Clock, SystemClock
+from core.errors import ActuatorError
 from telemetry.supervisor import Supervised, Supervisor
 
 # The workload's own status moves its resourceVersion some times a second while pods start: six tries pass between.

@@ -14,7 +14,7 @@ from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.client.rest import RESTResponse
 from kubernetes.aio.config import ConfigException
 
-from jobs.errors import ActuatorError
+from core.errors import ActuatorError
 
 Json = dict[str, Any]
 

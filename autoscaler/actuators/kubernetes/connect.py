@@ -9,7 +9,7 @@ from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
 from autoscaler.actuators.kubernetes.api import Api
-from jobs.errors import SettingsError
+from core.errors import SettingsError
 
 _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 

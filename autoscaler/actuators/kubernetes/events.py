@@ -8,7 +8,7 @@ from typing import Final
 
 from autoscaler.actuators.kubernetes.api import Api, ApiFailure, Json, Resource
 from autoscaler.actuators.kubernetes.objects import Reference
-from jobs.clock import Clock, rfc3339
+from core.clock import Clock, rfc3339
 from telemetry import logs
 from telemetry.supervisor import Beat
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from autoscaler.actuators.kubernetes.api import Api, Json, Resource
-from autoscaler.actuators.kubernetes.objects import Pod, Reference, Target, older, pod, replica, target, unschedulable
+from autoscaler.actuators.kubernetes.objects import Pod, Reference, Target, older, pod, replica, target, unready, unschedulable
 from autoscaler.actuators.kubernetes.watch import Watch
 from autoscaler.ports import Workload
-from jobs.clock import Clock
+from core.clock import Clock
 from telemetry.supervisor import Supervised, Supervisor
 
 # A StatefulSet makes a pod within a second; in so many it could have made all that it may.
@@ -82,6 +82,7 @@ class Followed:
             at=min(self._workload.at, pods.at),
             pause=now.pause,
             unschedulable=unschedulable(failure, mine),
+            unready=unready(mine),
             rolling=len({one.revision for one in mine if not one.leaving}) > 1,
         )
 

@@ -13,12 +13,12 @@ from typing import Any, Final
 
 from autoscaler.actuators.kubernetes.api import Api, ApiFailure, Resource
 from autoscaler.actuators.kubernetes.job_objects import MADE_FROM, JobPod, State, Template, job, state
-from autoscaler.actuators.kubernetes.objects import Reference, older, replica, unschedulable
+from autoscaler.actuators.kubernetes.objects import Reference, older, replica, unready, unschedulable
 from autoscaler.actuators.kubernetes.watch import Watch
 from autoscaler.actuators.pace import Pace
 from autoscaler.ports import Workload
-from jobs.clock import Clock
-from jobs.errors import ActuatorError
+from core.clock import Clock
+from core.errors import ActuatorError
 from telemetry.supervisor import Supervised, Supervisor
 
 JOBS: Final = Resource("batch", "v1", "jobs")
@@ -85,6 +85,7 @@ class Templated:
             at=min(self._template.at, self._jobs.at, self._pods.at),
             pause=now.pause,
             unschedulable=unschedulable(self._failure(going), pods),
+            unready=unready(pods),
             ends_itself=True,
         )
 

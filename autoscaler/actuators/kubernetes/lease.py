@@ -11,8 +11,8 @@ from typing import Final
 
 from autoscaler.actuators.kubernetes.api import Api, ApiFailure, Json, Resource
 from autoscaler.actuators.kubernetes.record import Record, held, released
-from jobs.clock import Clock, SystemClock
-from jobs.errors import SettingsError
+from core.clock import Clock, SystemClock
+from core.errors import SettingsError
 from telemetry import logs
 from telemetry.supervisor import Beat, Supervised, Supervisor
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from autoscaler.actuators.kubernetes.api import Json, Resource
+from autoscaler.actuators.kubernetes.unready import why_unready
+from autoscaler.actuators.reasons import cut, together
 from autoscaler.model import Pause
 from autoscaler.ports import Replica
-from jobs.errors import SettingsError
+from core.errors import SettingsError
 
 PAUSE: Final = "headrace/pause"
 METRICS_PORT: Final = "headrace/metrics-port"
@@ -69,7 +71,7 @@ class Target:
 @dataclass(frozen=True, slots=True)
 class Pod:
     """leaving: it was told to end, and takes no new work. cost: its deletion cost. unschedulable: why no node takes it, or "".
-    revision: the hash of the template that it was made of.
+    revision: the hash of the template that it was made of. unready: why it is not ready, in its own words, or "".
     """
 
     name: str
@@ -80,6 +82,7 @@ class Pod:
     cost: int
     unschedulable: str
     revision: str = ""
+    unready: str = ""
 
 
 def target(item: Json) -> Target:
@@ -116,6 +119,7 @@ def pod(item: Json) -> Pod | None:
         cost=integer(notes, DELETION_COST),
         unschedulable=str(placed.get("message") or "") if placed.get("reason") == "Unschedulable" else "",
         revision=str(labels.get("pod-template-hash") or labels.get("controller-revision-hash") or ""),
+        unready="" if leaving else cut(why_unready(item)),
     )
 
 
@@ -134,6 +138,11 @@ def unschedulable(failure: str, pods: Iterable[Pod]) -> str:
         return failure
     waiting = [one.unschedulable for one in pods if one.unschedulable]
     return f"{len(waiting)} pods find no node: {waiting[0]}" if waiting else ""
+
+
+def unready(pods: Iterable[Pod]) -> str:
+    """Why those that are not ready are not, in one line."""
+    return together("pod", "pods", (one.unready for one in pods))
 
 
 def pause(notes: Mapping[str, str]) -> Pause:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from autoscaler.actuators.kubernetes.api import Json
-from jobs.clock import rfc3339
+from core.clock import rfc3339
 
 
 @dataclass(frozen=True, slots=True)

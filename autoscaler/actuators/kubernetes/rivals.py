@@ -8,7 +8,7 @@ from typing import Final
 
 from autoscaler.actuators.kubernetes.api import Api, ApiFailure, Json, Resource
 from autoscaler.actuators.kubernetes.objects import Reference
-from jobs.errors import ActuatorError
+from core.errors import ActuatorError
 from telemetry import logs
 from telemetry.supervisor import Beat
 

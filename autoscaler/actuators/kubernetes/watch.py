@@ -9,7 +9,7 @@ from contextlib import aclosing
 from typing import Generic, TypeVar
 
 from autoscaler.actuators.kubernetes.api import Api, ApiFailure, Json, Resource
-from jobs.clock import Clock
+from core.clock import Clock
 from telemetry import logs
 from telemetry.supervisor import Beat
 

@@ -27,8 +27,8 @@
 {{/* One mapping over another, key by key. An empty mapping and an empty list go over what is below, too: they clear it. So does null,
 where Helm lets it through: Helm 4 drops it from the values of a parent chart. Given (below, above); gives YAML. */}}
 {{- define "headrace.over" -}}
-{{- $merged := deepCopy (index . 0) -}}
-{{- range $key, $value := index . 1 -}}
+{{- $merged := deepCopy (index . 0 | default dict) -}}
+{{- range $key, $value := index . 1 | default dict -}}
 {{- if kindIs "invalid" $value }}{{ $_ := unset $merged $key -}}
 {{- else if and $value (kindIs "map" $value) (kindIs "map" (get $merged $key)) -}}
 {{- $_ := set $merged $key (include "headrace.over" (list (get $merged $key) $value) | fromYaml) -}}

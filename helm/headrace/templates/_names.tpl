@@ -9,8 +9,8 @@ hash of the whole, so that two long names stay two. */}}
 
 {{/* Every pod of this release. */}}
 {{- define "headrace.release" -}}
-app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{/* What a selector selects by: nothing that an upgrade changes. Given (root, component, entry of consumers or ""). */}}
@@ -18,7 +18,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{ include "headrace.release" (index . 0) }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- with index . 2 }}
-headrace/consumer: {{ . }}
+headrace/consumer: {{ . | quote }}
 {{- end }}
 {{- end }}
 
@@ -26,16 +26,18 @@ headrace/consumer: {{ . }}
 commonLabels. Given (root, component, entry or "", name, and perhaps the object's own labels). */}}
 {{- define "headrace.labels" -}}
 {{- $root := index . 0 -}}
-{{- $own := gt (len .) 4 | ternary (last .) dict | default dict -}}
+{{- $own := dict -}}
+{{- if gt (len .) 4 }}{{ $own = index . 4 | default dict }}{{ end -}}
 {{- $version := $root.Values.image.tag | default $root.Chart.AppVersion | trunc 63 | trimAll "._-" -}}
 {{- $chart := printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" -}}
 {{- $ours := dict "app.kubernetes.io/version" $version "helm.sh/chart" $chart -}}
-{{- merge $ours (include "headrace.chartLabels" . | fromYaml) $own $root.Values.commonLabels | toYaml }}
+{{- $ours = merge $ours (include "headrace.chartLabels" . | fromYaml) -}}
+{{- include "headrace.over" (list (include "headrace.over" (list $root.Values.commonLabels $own) | fromYaml) $ours) }}
 {{- end }}
 
 {{/* Those that no upgrade changes by itself. */}}
 {{- define "headrace.stableLabels" -}}
-{{- merge (include "headrace.chartLabels" . | fromYaml) (index . 0).Values.commonLabels | toYaml }}
+{{- include "headrace.over" (list (index . 0).Values.commonLabels (include "headrace.chartLabels" . | fromYaml)) }}
 {{- end }}
 
 {{/* Those of them that the chart itself sets. */}}
@@ -45,19 +47,36 @@ app.kubernetes.io/part-of: headrace
 app.kubernetes.io/managed-by: {{ (index . 0).Release.Service }}
 {{- end }}
 
-{{/* Given (root, component, entry or "", name, and perhaps labels of its own). */}}
+{{/* Given (root, component, entry or "", name, and perhaps labels of its own, and annotations of its own). */}}
 {{- define "headrace.metadata" -}}
+{{- $name := printf "%s-%s" (include "headrace.fullname" (index . 0)) (index . 3) -}}
+{{- include "headrace.named" (concat (slice . 0 3) (list $name) (slice . 4)) }}
+{{- end }}
+
+{{/* The same with the whole name. Annotations of its own go before commonAnnotations. */}}
+{{- define "headrace.named" -}}
 {{- $root := index . 0 -}}
-name: {{ include "headrace.fullname" $root }}-{{ index . 3 }}
-namespace: {{ $root.Release.Namespace }}
+{{- $own := dict -}}
+{{- if gt (len .) 5 }}{{ $own = index . 5 | default dict }}{{ end -}}
+name: {{ index . 3 | quote }}
+namespace: {{ $root.Release.Namespace | quote }}
 labels:
   {{- include "headrace.labels" . | nindent 2 }}
+{{- with include "headrace.over" (list $root.Values.commonAnnotations $own) | fromYaml }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{- define "headrace.image" -}}
 {{- with .Values.image -}}
 {{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
 {{- end }}
+{{- end }}
+
+{{/* The Secret with the certificate of a RabbitmqCluster's nodes; empty without TLS. */}}
+{{- define "headrace.secret.certificate" -}}
+{{- with .Values.rabbitmq }}{{ if eq .mode "operator" }}{{ dig "existingSecret" "" (.operator.tls | default dict) }}{{ end }}{{ end }}
 {{- end }}
 
 {{/* Secrets: by name, one for each credential. */}}

@@ -11,7 +11,9 @@
 {{- with .https }}
 - {name: HTTPS_PROXY, value: {{ . | quote }}}
 {{- end }}
-- {name: NO_PROXY, value: {{ append (.noProxy | default list) (printf "%s-gateway" (include "headrace.fullname" $.root)) | join "," | quote }}}
+{{- $near := list (printf "%s-gateway" (include "headrace.fullname" $.root)) }}
+{{- if eq $.root.Values.rabbitmq.mode "operator" }}{{ $near = append $near (printf "%s-rabbitmq" (include "headrace.fullname" $.root)) }}{{ end }}
+- {name: NO_PROXY, value: {{ concat (.noProxy | default list) $near | join "," | quote }}}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -21,20 +23,19 @@
 {{- with .Values.caBundle }}
 {{- if .existingSecret }}
 - name: ca
-  secret: {secretName: {{ .existingSecret }}, defaultMode: 0440, items: [{key: {{ .key }}, path: ca.crt}]}
+  secret: {secretName: {{ .existingSecret | quote }}, defaultMode: 0440, items: [{key: {{ .key | quote }}, path: ca.crt}]}
 {{- else if .existingConfigMap }}
 - name: ca
-  configMap: {name: {{ .existingConfigMap }}, defaultMode: 0440, items: [{key: {{ .key }}, path: ca.crt}]}
+  configMap: {name: {{ .existingConfigMap | quote }}, defaultMode: 0440, items: [{key: {{ .key | quote }}, path: ca.crt}]}
 {{- end }}
 {{- end }}
 {{- end }}
 
-{{/* Empty where the platform chooses: of the image's pods, and of all where it does of these. Helm leaves a key out that is null. */}}
+{{/* Empty where the platform chooses: of the image's pods, and of all where it does of these. It does where the value is empty, or null,
+for which Helm leaves the key out. */}}
 {{- define "headrace.uid" -}}
-{{- if not (kindIs "invalid" .root.Values.runAsUser) }}
 {{- $own := empty .of.image | ternary .root.Values.runAsUser .of.runAsUser }}
-{{- if not (kindIs "invalid" $own) }}{{ int $own }}{{ end }}
-{{- end }}
+{{- if and .root.Values.runAsUser $own }}{{ int $own }}{{ end }}
 {{- end }}
 
 {{/* The name of a part's ServiceAccount. */}}
@@ -64,6 +65,9 @@
 {{- with get $values $name }}
 {{- if eq .mode "dev" }}{{ $parts = append $parts (dict "place" (printf "%s.dev" $name) "component" $name "entry" "" "of" .dev) }}{{ end }}
 {{- end }}
+{{- end }}
+{{- with $values.rabbitmq }}
+{{- if eq .mode "operator" }}{{ $parts = append $parts (dict "place" "rabbitmq.operator" "component" "rabbitmq" "entry" "" "of" .operator) }}{{ end }}
 {{- end }}
 {{- if eq $values.mail.mode "dev" }}{{ $parts = append $parts (dict "place" "mail" "component" "mail" "entry" "" "of" $values.mail) }}{{ end }}
 {{- if $values.bindings.prune }}{{ $parts = append $parts (dict "place" "bindings" "component" "bindings" "entry" "" "of" $values.bindings) }}{{ end }}

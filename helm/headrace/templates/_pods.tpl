@@ -1,7 +1,7 @@
 {{/* The pod of a part, with all options of pods that values.yaml has: no part says them itself, so that none can lack one. Given
 {root; who: (root, component, entry of consumers or ""); of: the part's values; place: where they are in values.yaml; grace: seconds
 to end; spread: over nodes and zones, unless the values say; token: of the API server; annotations: the chart's own, as a mapping;
-labels: the template of its labels, where an upgrade may change them; more: what else is in the pod's spec, as YAML}.
+below: those that go below all, where the pod is an object of the chart itself; labels: the template of its labels, where an upgrade may change them; more: what else is in the pod's spec, as YAML}.
 
 A part has an image of its own where its values name one. What differs from part to part is in templates that it defines, each given
 the same: headrace.COMPONENT.container (command, ports, probes), .env, .mounts and .volumes, as YAML. */}}
@@ -12,11 +12,26 @@ spec:
   {{- include "headrace.podSpec" . | nindent 2 }}
 {{- end }}
 
+{{/* Spread over zones as an affinity: a topologySpreadConstraint whose label the nodes of a cluster do not have makes the scheduler pass
+over the others as well. An affinity of the values that says whom pods avoid takes its place. */}}
+{{- define "headrace.zones" -}}
+podAntiAffinity:
+  preferredDuringSchedulingIgnoredDuringExecution:
+    - weight: 100
+      podAffinityTerm:
+        topologyKey: topology.kubernetes.io/zone
+        labelSelector:
+          matchLabels:
+            {{- include "headrace.selector" .who | nindent 12 }}
+        matchLabelKeys: [pod-template-hash]
+{{- end }}
+
 {{- define "headrace.podMetadata" -}}
 {{- $options := include "headrace.podOptions" . | fromJson -}}
 labels:
   {{- toYaml (mergeOverwrite (include (.labels | default "headrace.stableLabels") .who | fromYaml) $options.podLabels) | nindent 2 }}
-{{- with mergeOverwrite $options.podAnnotations (.annotations | default dict) }}
+{{- $below := include "headrace.over" (list (.below | default dict) $options.podAnnotations) | fromYaml }}
+{{- with include "headrace.over" (list $below (.annotations | default dict)) | fromYaml }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -39,26 +54,25 @@ securityContext:
   fsGroupChangePolicy: OnRootMismatch
   {{- end }}
   seccompProfile: {type: RuntimeDefault}
-{{- range $name := list "priorityClassName" "runtimeClassName" "nodeSelector" "tolerations" "affinity" "hostAliases" "dnsConfig" }}
-{{- with get $options $name }}
-{{ dict $name . | toYaml }}
+{{- if and .spread (not (kindIs "slice" $options.topologySpreadConstraints)) }}
+{{- $affinity := $options.affinity | default dict }}
+{{- if not (hasKey $affinity "podAntiAffinity") }}{{ $_ := set $options "affinity" (merge (include "headrace.zones" . | fromYaml) $affinity) }}{{ end }}
 {{- end }}
+{{- with include "headrace.podPlaced" $options | fromYaml }}
+{{ toYaml . }}
 {{- end }}
-{{- if kindIs "slice" $options.topologySpreadConstraints }}
+{{- if and .spread (not (kindIs "slice" $options.topologySpreadConstraints)) }}
+# Of one rollout: pods of the version before, which go, are no reason to put the new ones together.
 topologySpreadConstraints:
-  {{- toYaml $options.topologySpreadConstraints | nindent 2 }}
-{{- else if .spread }}
-topologySpreadConstraints:
-  {{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
-  - topologyKey: {{ . }}
+  - topologyKey: kubernetes.io/hostname
     maxSkew: 1
     whenUnsatisfiable: ScheduleAnyway
     labelSelector:
       matchLabels:
-        {{- include "headrace.selector" $.who | nindent 8 }}
-  {{- end }}
+        {{- include "headrace.selector" .who | nindent 8 }}
+    matchLabelKeys: [pod-template-hash]
 {{- end }}
-serviceAccountName: {{ include "headrace.account" . }}
+serviceAccountName: {{ include "headrace.account" . | quote }}
 automountServiceAccountToken: {{ .token | default false }}
 terminationGracePeriodSeconds: {{ .grace }}
 {{- with .more }}
@@ -71,10 +85,10 @@ initContainers:
 containers:
   - name: {{ index .who 1 }}
     {{- with .of.image }}
-    image: {{ . }}
+    image: {{ . | quote }}
     imagePullPolicy: {{ $.of.imagePullPolicy }}
     {{- else }}
-    image: {{ include "headrace.image" $root }}
+    image: {{ include "headrace.image" $root | quote }}
     imagePullPolicy: {{ $root.Values.image.pullPolicy }}
     {{- end }}
     securityContext:
@@ -89,7 +103,7 @@ containers:
       {{- toYaml . | nindent 6 }}
     {{- end }}
     resources:
-      {{- toYaml .of.resources | nindent 6 }}
+      {{- toYaml (.of.resources | default dict) | nindent 6 }}
     {{- with include "headrace.podMounts" . }}
     volumeMounts:
       {{- . | nindent 6 }}
@@ -98,6 +112,17 @@ containers:
 volumes:
   {{- . | nindent 2 }}
 {{- end }}
+{{- end }}
+
+{{/* The options that are fields of the pod itself, and not of a container, as YAML: a pod that an operator makes can have them, too. Given
+the options. */}}
+{{- define "headrace.podPlaced" -}}
+{{- $fields := dict -}}
+{{- range $name := list "priorityClassName" "runtimeClassName" "nodeSelector" "tolerations" "affinity" "hostAliases" "dnsConfig" }}
+{{- with get $ $name }}{{ $_ := set $fields $name . }}{{ end }}
+{{- end }}
+{{- if kindIs "slice" .topologySpreadConstraints }}{{ $_ := set $fields "topologySpreadConstraints" .topologySpreadConstraints }}{{ end }}
+{{- toYaml $fields }}
 {{- end }}
 
 {{/* What is meant by the options of all pods and those of a part. As JSON. */}}
@@ -110,7 +135,7 @@ volumes:
 {{- end }}
 {{- $_ := set $options "envFrom" (concat ($all.envFrom | default list) ($of.envFrom | default list) | uniq) }}
 {{- range $name := list "podLabels" "podAnnotations" }}
-{{- $_ := set $options $name (mergeOverwrite dict (deepCopy (get $all $name | default dict)) (deepCopy (get $of $name | default dict))) }}
+{{- $_ := set $options $name (include "headrace.over" (list (get $all $name | default dict) (get $of $name | default dict)) | fromYaml) }}
 {{- end }}
 {{- range $name := list "nodeSelector" "tolerations" "affinity" "topologySpreadConstraints" "hostAliases" "dnsConfig" }}
 {{- $said := and (hasKey $of $name) (not (kindIs "invalid" (get $of $name))) }}

@@ -1,3 +1,8 @@
+{{/* Metadata of a NetworkPolicy. Given (root, name). */}}
+{{- define "headrace.policy" -}}
+{{- include "headrace.metadata" (list (index . 0) "policy" "" (index . 1) dict (index . 0).Values.networkPolicy.annotations) }}
+{{- end }}
+
 {{/* The volume of a dev broker or store, with what becomes of it. Given (root, component, "", its values). */}}
 {{- define "headrace.volume" -}}
 {{- $dev := index . 3 -}}
@@ -10,9 +15,9 @@ volumeClaimTemplates:
     spec:
       accessModes: [ReadWriteOnce]
       {{- with $dev.storageClassName }}
-      storageClassName: {{ . }}
+      storageClassName: {{ . | quote }}
       {{- end }}
-      resources: {requests: {storage: {{ $dev.storage }}}}
+      resources: {requests: {storage: {{ $dev.storage | quote }}}}
 {{- end }}
 
 {{- define "headrace.containerSecurity" -}}
@@ -27,7 +32,7 @@ capabilities: {drop: [ALL]}
 {{- $all := dict "BROKER_FILE" "/etc/headrace/broker/url" "OUTCOMES_FILE" "/etc/headrace/redis/url" "LOG_FORMAT" "json" -}}
 {{- $factor := $root.Values.rabbitmq.replicationFactor -}}
 {{- $_ := set $all "REPLICATION_FACTOR" (kindIs "invalid" $factor | ternary (eq $root.Values.rabbitmq.mode "dev" | ternary 1 3) $factor) -}}
-{{- $all = mergeOverwrite $all (index . 1) $root.Values.settings (index . 2 | default dict) -}}
+{{- $all = mergeOverwrite $all (index . 1) ($root.Values.settings | default dict) (index . 2 | default dict) -}}
 {{- range $name, $value := $all }}
 - name: HEADRACE_{{ $name }}
   value: {{ (kindIs "float64" $value | ternary (toJson $value) (toString $value)) | quote }}
@@ -44,14 +49,14 @@ capabilities: {drop: [ALL]}
 {{- define "headrace.credentials" -}}
 - name: broker
   secret:
-    secretName: {{ include "headrace.secret.broker" . }}
+    secretName: {{ include "headrace.secret.broker" . | quote }}
     defaultMode: 0440
-    items: [{key: {{ include "headrace.secret.broker.key" . }}, path: url}]
+    items: [{key: {{ include "headrace.secret.broker.key" . | quote }}, path: url}]
 - name: redis
   secret:
-    secretName: {{ include "headrace.secret.redis" . }}
+    secretName: {{ include "headrace.secret.redis" . | quote }}
     defaultMode: 0440
-    items: [{key: {{ include "headrace.secret.redis.key" . }}, path: url}]
+    items: [{key: {{ include "headrace.secret.redis.key" . | quote }}, path: url}]
 - name: tmp
   emptyDir: {sizeLimit: 64Mi}
 {{- end }}
@@ -86,7 +91,7 @@ livenessProbe:
 {{- with .Values.controller.managementUrl }}
 {{- if .existingSecret -}}
 - name: management
-  secret: {secretName: {{ .existingSecret }}, defaultMode: 0440, items: [{key: {{ .key }}, path: url}]}
+  secret: {secretName: {{ .existingSecret | quote }}, defaultMode: 0440, items: [{key: {{ .key | quote }}, path: url}]}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 
 import psycopg
+import pytest
 
 from tests.chaos.harness.harm import Harm
+from tests.chaos.harness.project import DATABASE, ROOT
 from tests.chaos.harness.rabbit import Rabbit
 from tests.chaos.harness.setups import OUTAGE, blocking
 from tests.chaos.harness.small import SmallDisk
@@ -23,6 +25,8 @@ class PostgresRows(Rabbit):
     queues = ("rows",)
 
     async def open(self) -> None:
+        if not (ROOT / DATABASE).exists():
+            pytest.skip(f"{DATABASE}, which this is about, went with the example")
         self.disk = SmallDisk(self.folder / "disk", megabytes=128)
         self.disk.mount()
         self.postgres = Postgres(self.folder / "disk")

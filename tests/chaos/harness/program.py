@@ -29,7 +29,12 @@ class Program:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         plain = {key: value for key, value in os.environ.items() if not key.startswith("HEADRACE_")}
-        self._environment = plain | {"PYTHONPATH": str(folder)} | environment | {f"HEADRACE_{_PORTS[module]}": str(self.port)}
+        self._environment = (
+            plain
+            | {"PYTHONPATH": str(folder), "HEADRACE_APP": "app"}
+            | environment
+            | {f"HEADRACE_{_PORTS[module]}": str(self.port)}
+        )
         self._process: asyncio.subprocess.Process | None = None
         self.pids: list[int] = []  # of every process that it was
 

@@ -17,21 +17,30 @@ from pydantic_settings import BaseSettings
 from typer.testing import CliRunner
 
 from autoscaler.settings import ControllerSettings
+from cli import names
 from cli.__main__ import app
-from consumer.handlers.database import DatabaseSettings
-from consumer.handlers.email import MailSettings
 from consumer.settings import ConsumerSettings
-from jobs.errors import SettingsError
-from jobs.settings import PREFIX, load
+from core import project
+from core.errors import SettingsError
+from core.settings import PREFIX, load
 from service.keys import Keyring, parse
 from service.settings import GatewaySettings
 from tests.deploy.files import file, folder, secrets, variables
 from tests.deploy.release import LONG_RUNNING, Release, Workload, known_as, leaves
 from tests.deploy.render import Object
 
+
+def _of_yours() -> tuple[type[BaseSettings], ...]:
+    """The chart deploys what is in `app`, and not the tests' own handlers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(project.VARIABLE, "app")
+        project.import_all()
+        return tuple(names.of_app())
+
+
 PROGRAMS: dict[str, tuple[type[BaseSettings], ...]] = {
     "service": (GatewaySettings,),
-    "consumer": (ConsumerSettings, MailSettings, DatabaseSettings),
+    "consumer": (ConsumerSettings, *_of_yours()),
     "autoscaler": (ControllerSettings,),
 }
 # Where a program says what it listens on: the setting of its address, and that of its port.
@@ -86,7 +95,7 @@ def read(release: Release, workload: Workload, container: Object) -> Iterator[tu
 def known() -> frozenset[str]:
     """Settings that there are: the fields of the classes, and variables that the code reads by name."""
     fields = {PREFIX + name.upper() for kinds in PROGRAMS.values() for kind in kinds for name in kind.model_fields}
-    code = [path for folder in ("jobs", "telemetry", "cli") for path in (_CODE / folder).rglob("*.py")]
+    code = [path for folder in ("core", "adapters", "telemetry", "cli") for path in (_CODE / folder).rglob("*.py")]
     return frozenset(fields | {name for path in code for name in re.findall(r'"(HEADRACE_\w+)"', path.read_text(encoding="utf-8"))})
 
 

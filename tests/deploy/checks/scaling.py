@@ -10,11 +10,10 @@ from typing import Any
 
 import yaml
 
-import contracts
 from autoscaler.settings import ControllerSettings
 from consumer.settings import ConsumerSettings
-from jobs.catalogue import Catalogue
-from jobs.errors import SettingsError
+from core import project
+from core.errors import SettingsError
 from tests.deploy.checks.environment import programs, settings_of
 from tests.deploy.release import Release, Workload, known_as
 from tests.deploy.render import Object
@@ -51,7 +50,7 @@ def every_queue_is_consumed_once(release: Release) -> Iterator[str]:
 
 @cache
 def _queues() -> tuple[str, ...]:
-    return Catalogue.of(contracts).topology().queues
+    return project.catalogue().topology().queues
 
 
 def what_is_scaled_is_there(release: Release) -> Iterator[str]:
@@ -109,7 +108,7 @@ def the_controller_may_do_what_it_needs(release: Release) -> Iterator[str]:
     documented = {triple for triple in _triples(_documented()) if triple[0] not in ("apps", "batch") or _kind(triple) in kinds}
     needed = set(documented)
     leases = {one["metadata"]["name"] for one in release.kinds("Lease")}
-    if {settings.lease for _, settings in controllers(release)} <= leases:  # made with the release: nobody need make them
+    if {settings.lease_name for _, settings in controllers(release)} <= leases:  # made with the release: nobody need make them
         needed.discard(("coordination.k8s.io", "leases", "create"))
     yield from (f"the controller may not {verb} {group}/{resource}" for group, resource, verb in sorted(needed - granted))
     yield from (f"the controller may {verb} {group}/{resource}" for group, resource, verb in sorted(granted - documented))
@@ -120,7 +119,7 @@ def rights_go_by_name(release: Release) -> Iterator[str]:
     for who, settings in controllers(release):
         jobs = {one.name.removeprefix("job/") for one in settings.workloads if one.ends_itself}
         deployments = {one.name for one in settings.workloads if not one.ends_itself}
-        wanted = {"deployments": deployments, "cronjobs": jobs, "leases": {settings.lease}}
+        wanted = {"deployments": deployments, "cronjobs": jobs, "leases": {settings.lease_name}}
         for role in release.kinds("Role"):
             for rule in role["rules"]:
                 for resource in rule["resources"]:

@@ -1,4 +1,5 @@
-"""Prints what a run has left in Redis: how many effects, and how often jobs were begun and ended; with `jobs`, each of them."""
+"""Prints what a run has left in Redis: how many effects, how often jobs were begun and ended, and each begin of those that were
+begun more than once; with `jobs`, each job."""
 
 import json
 import sys
@@ -9,17 +10,21 @@ import redis
 
 RUN = sys.argv[1]
 client = redis.from_url(Path("/etc/e2e/redis/url").read_text().strip(), decode_responses=True, socket_timeout=10)
-began, ended = client.hgetall(f"e2e:{RUN}:began"), client.hgetall(f"e2e:{RUN}:ended")
+with client.pipeline(transaction=True) as at_once:  # or an effect of a moment later would have no end yet
+    at_once.hgetall(f"e2e:{RUN}:began").hgetall(f"e2e:{RUN}:ended").hlen(f"e2e:{RUN}:effects")
+    began, ended, effects = at_once.execute()
+begun, done = (Counter(entry.split()[0] for entry in entries) for entries in (began, ended))
 told = {
-    "effects": client.hlen(f"e2e:{RUN}:effects"),
-    "jobs": len(ended),
-    "begun": dict(Counter(began.values())),
-    "ended": dict(Counter(ended.values())),
+    "effects": effects,
+    "jobs": len(done),
+    "begun": dict(Counter(map(str, begun.values()))),
+    "ended": dict(Counter(map(str, done.values()))),
+    "again": dict(sorted((entry, where) for entry, where in began.items() if begun[entry.split()[0]] > 1)[:40]),
 }
 if "jobs" in sys.argv:
     told |= {
-        "began_by_job": began,
-        "ended_by_job": ended,
+        "began_by_job": begun,
+        "ended_by_job": done,
         "pods": client.hgetall(f"e2e:{RUN}:pod"),
         "at": client.hgetall(f"e2e:{RUN}:at"),
     }

@@ -24,7 +24,7 @@ def named(name: str) -> AbstractContextManager[None]:
 
 def load() -> None:
     """Fill the table: each of these modules puts its mutants into it."""
-    from tests.simulation.mutants import broker, consumer, store  # noqa: F401
+    from tests.simulation.mutants import broker, consumer, controller, store  # noqa: F401
 
 
 def mutant(function: Callable[[], Iterator[None]]) -> Mutant:

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
+from adapters.simulated.publisher import Publisher
+from adapters.simulated.subscription import Hold
 from consumer.runtime import QueueRuntime
-from jobs.adapters.simulated.publisher import Publisher
-from jobs.adapters.simulated.subscription import Hold
 from telemetry.supervisor import Supervised
 from tests.simulation.mutants import exchanged, mutant
 

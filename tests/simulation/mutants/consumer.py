@@ -13,10 +13,10 @@ from consumer.mover import Mover
 from consumer.put_off import PutOff
 from consumer.taken import Stage, Stop, Taken
 from consumer.way import Way
-from jobs.envelope import Envelope
-from jobs.errors import BrokerError
-from jobs.model import Reason
-from jobs.ports import Failure, Message, Outcome
+from core.envelope import Envelope
+from core.errors import BrokerError
+from core.model import Reason
+from core.ports import Failure, Message, Outcome
 from tests.simulation.mutants import exchanged, mutant
 
 

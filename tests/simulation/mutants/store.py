@@ -1,16 +1,16 @@
-"""Faults in the rules of a claim, which every store follows (`jobs/claims.py`)."""
+"""Faults in the rules of a claim, which every store follows (`core/claims.py`)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
+from adapters.simulated import store
 from consumer.settle import Settler
 from consumer.taken import Taken
-from jobs.adapters.simulated import store
-from jobs.claims import Stored, accepts, judge
-from jobs.model import State
-from jobs.ports import Answer, Claim, Outcome, Verdict
+from core.claims import Stored, accepts, judge
+from core.model import State
+from core.ports import Answer, Claim, Outcome, Verdict
 from tests.simulation.mutants import exchanged, mutant
 
 

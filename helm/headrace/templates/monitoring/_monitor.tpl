@@ -12,7 +12,7 @@
 {{/* What an endpoint of a monitor has besides its port. */}}
 {{- define "headrace.scrape" -}}
 path: /metrics
-interval: {{ .Values.monitoring.interval }}
+interval: {{ .Values.monitoring.interval | quote }}
 relabelings:
   - {targetLabel: release, replacement: {{ .Release.Name | quote }}}
 {{- end }}

@@ -2,14 +2,14 @@
 
 import uuid
 
-from consumer.handlers.work import note
-from contracts.work import Work
 from sqlalchemy import Integer, String
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.contracts.work import Work
+from app.handlers.work import note
+from app.resources.database import Base, insert_once
 from consumer import Context, handler
-from consumer.handlers.database import Base, insert_once
 
 
 class Row(Base):

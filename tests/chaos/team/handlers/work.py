@@ -6,8 +6,8 @@ import time
 import uuid
 
 import orjson
-from contracts.work import Work
 
+from app.contracts.work import Work
 from consumer import Context, Permanent, RetryLater, handler
 
 _FILE = os.open(os.environ["CHAOS_EFFECTS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)

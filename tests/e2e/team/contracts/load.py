@@ -2,8 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jobs.model import Contract
-from jobs.retry import RetryPolicy
+from core.model import Contract
+from core.retry import RetryPolicy
 
 
 class Load(BaseModel):

@@ -1,1 +1,0 @@
-"""The simulated world, in parts. `autoscaler/simulate.py` is the entrance."""

@@ -1,6 +1,0 @@
-"""Outcomes and claims on Redis 6.2 and later, on one server, with Sentinel, or on a cluster."""
-
-from jobs.adapters.redis.journal import RedisJournal
-from jobs.adapters.redis.outcomes import RedisOutcomes
-
-__all__ = ["RedisJournal", "RedisOutcomes"]

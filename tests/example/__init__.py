@@ -1,0 +1,1 @@
+"""Of the example in `app/`: they go with it."""
