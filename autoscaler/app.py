@@ -132,9 +132,9 @@ class ControllerApp:
             "HEADRACE_CONTROLLER",
         )
         probes.open()
-        await actuator.open()
-        for opened in (recorder, watchers, outside.leadership, controller):
-            await opened.open()
+        async with signals.unless(self._stop):
+            for opened in (actuator, recorder, watchers, outside.leadership, controller):
+                await opened.open()
         watch = owner.start("event loop", eventloop.watch)
         self._named.warn(", ".join(self._catalogue.topology().queues))
         _log.info("controlling", workloads={name: list(of) for name, of in self._queues.items()}, dry_run=settings.dry_run)

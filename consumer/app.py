@@ -6,6 +6,7 @@ import asyncio
 import gc
 from collections.abc import Awaitable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from typing import Any
 
 from adapters import choose
@@ -78,7 +79,14 @@ class Consumer:
         ledger = _ledger(store, self._settings, self.supervisor)
         gc.freeze()  # all is loaded. What stays is not looked through again, which would hold the loop up for tens of milliseconds
         gc.enable()
-        async with Resources(self._registry.openers, self._registry.needs(self._names)) as resources:
+        async with AsyncExitStack() as opened:
+            resources = Resources(self._registry.openers, self._registry.needs(self._names))
+            opened.push_async_exit(resources)
+            async with signals.unless(self._stop):
+                await resources.open()
+            if self._stop.is_set():
+                _log.info("stopped before the start was over")
+                return self._code
             tools = Tools(self._settings, self._registry, resources, threads, clock, SystemChance(), once=self._once)
             runtimes = [QueueRuntime(name, broker, ledger, tools) for name in self._names]
             lost = _lost(broker, topology, ledger, tools)
@@ -88,7 +96,8 @@ class Consumer:
             probes = self._probes(runtimes, broker, liveness, cordon, ahead)
             self.supervisor.start("event loop", eventloop.watch)
             at_last = asyncio.get_running_loop().call_later(_PROBES_AFTER, probes.open)
-            await self._open(broker, ledger, runtimes, lost)
+            async with signals.unless(self._stop):
+                await self._open(broker, ledger, runtimes, lost)
             at_last.cancel()
             probes.open()
             self.supervisor.start("liveness", liveness.watch, patience=2 * self._settings.stall_seconds + 30.0)
@@ -158,19 +167,18 @@ class Consumer:
         if ledger is not None:
             await ledger.open()
         await broker.open()
-        for runtime in runtimes:
-            await runtime.start()
-        if lost is not None:
-            await lost.start()
+        consuming = (*runtimes, *((lost,) if lost else ()))
+        await asyncio.gather(*(one.start() for one in consuming))  # side by side: each waits for the broker's answer
         self._ready = True
         _log.info("consuming", queues=self._names, concurrency=self._settings.concurrency)
 
     def _not_ready(self, runtimes: Sequence[QueueRuntime], broker: Broker) -> list[str]:
-        if not self._ready:
-            return ["starting or stopping"]
+        if self._stop.is_set():
+            return ["stopping"]
         reason = broker.unready()
         metrics.BROKER_UP.set(0 if reason else 1)
-        reasons = [f"broker: {reason}"] if reason else []
+        reasons = [] if self._ready else ["starting"]
+        reasons += [f"broker: {reason}"] if reason else []
         reasons += [f"{r.queue}: paused, the outcome store is away" for r in runtimes if r.blind]
         reasons += [f"{r.queue}: paused, the broker takes nothing that is to be put off" for r in runtimes if r.stuck]
         return reasons + [f"{r.queue}: not subscribed" for r in runtimes if not r.paused and r.unsubscribed]

@@ -20,6 +20,7 @@ from telemetry.supervisor import Beat, Supervised, Supervisor
 _log = logs.get("consumer.ledger")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+_Call = Callable[[list[Item]], Awaitable[Sequence[Result]]]
 
 # How often progress is written, and how long closing the store may take. Seconds.
 _NOTE_EVERY, _CLOSE_WITHIN = 1.0, 5.0
@@ -37,14 +38,14 @@ class Ledger:
         self.lease = lease
         self._give_up = give_up
         self._owner = supervisor or Supervisor()
-        self._claims: Coalescer[Claim, Answer] = Coalescer(_bounded(store.claim))
+        self._presence = Presence(self._ask, store.ping, self._owner.chance)
+        self._claims: Coalescer[Claim, Answer] = Coalescer(self._bounded(store.claim))
         # A hand-back may follow an outcome whose answer was lost: the two must not change places.
-        self._outcomes: Coalescer[Outcome, bool] = Coalescer(_bounded(store.settle), order=_delivery_of)
-        self._renewals: Coalescer[Claim, bool] = Coalescer(_bounded(store.renew))
-        self._dead: Coalescer[DeadLetter, None] = Coalescer(_bounded(self._bury))
+        self._outcomes: Coalescer[Outcome, bool] = Coalescer(self._bounded(store.settle), order=_delivery_of)
+        self._renewals: Coalescer[Claim, bool] = Coalescer(self._bounded(store.renew))
+        self._dead: Coalescer[DeadLetter, None] = Coalescer(self._bounded(self._bury))
         self._held: dict[str, tuple[Claim, Callable[[], None]]] = {}
         self._notes: dict[str, tuple[Claim, str]] = {}
-        self._presence = Presence(self._ask, self._owner.chance)
         self._loops: list[Supervised] = []
         self.changed = self._presence.changed
 
@@ -192,19 +193,20 @@ class Ledger:
         except Exception as error:  # one record's fault
             _log.warning("a run's progress cannot be kept", job_id=claim.job_id, queue=claim.queue, why=logs.brief(error))
 
+    def _bounded(self, call: _Call[Item, Result]) -> _Call[Item, Result]:
+        """The same call, ended after ANSWER_WITHIN: a command that never returned would block all that comes after it."""
+
+        async def bounded(items: list[Item]) -> Sequence[Result]:
+            try:
+                async with asyncio.timeout(ANSWER_WITHIN):
+                    answers = await call(items)
+            except TimeoutError:
+                raise StoreUnavailable(f"no answer within {ANSWER_WITHIN:g} s") from None
+            self._presence.answered()
+            return answers
+
+        return bounded
+
 
 def _delivery_of(outcome: Outcome) -> Hashable:
     return outcome.claim.queue, outcome.claim.job_id
-
-
-def _bounded(call: Callable[[list[Item]], Awaitable[Sequence[Result]]]) -> Callable[[list[Item]], Awaitable[Sequence[Result]]]:
-    """The same call, ended after ANSWER_WITHIN: a command that never returned would block all that comes after it."""
-
-    async def bounded(items: list[Item]) -> Sequence[Result]:
-        try:
-            async with asyncio.timeout(ANSWER_WITHIN):
-                return await call(items)
-        except TimeoutError:
-            raise StoreUnavailable(f"no answer within {ANSWER_WITHIN:g} s") from None
-
-    return bounded

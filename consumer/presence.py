@@ -18,19 +18,24 @@ _log = logs.get("consumer.ledger")
 FIRST_PAUSE, LAST_PAUSE, STEADY = 0.1, 2.0, 10.0
 # An adapter answers within its own timeouts; this is for one that does not. Seconds.
 ANSWER_WITHIN = 30.0
-# How often the watcher shows that it lives while there is nothing to do.
-_TURN = 5.0
+# A store that nothing is asked of is asked whether it is there: jobs that come then find a consumer that knows, which takes none of
+# them, and the controller adds no others. Seconds since its last answer.
+IDLE = 5.0
 
 
 class Presence:
     """Told when the store went away; finds out when it is back.
 
     ask: raises StoreUnavailable while the store does not take writes. Called before anything else is when it may be back.
+    look: the same, for a store that is up.
     changed: called with True when the store is back, with False when it went away.
     """
 
-    def __init__(self, ask: Callable[[], Awaitable[None]], chance: Chance) -> None:
+    def __init__(self, ask: Callable[[], Awaitable[None]], look: Callable[[], Awaitable[None]], chance: Chance) -> None:
         self._ask = ask
+        self._look = look
+        self._loop = asyncio.get_running_loop()
+        self._answered_at = float("-inf")
         self._chance = chance
         self._pause = FIRST_PAUSE
         self._back_at = float("-inf")
@@ -47,6 +52,10 @@ class Presence:
         if not self.up:
             raise StoreUnavailable("the outcome store is away, and this program is ending")
 
+    def answered(self) -> None:
+        """The store has answered something."""
+        self._answered_at = self._loop.time()
+
     def wait_no_longer(self) -> None:
         """The program is ending: what waits for the store gives up, now and from now on."""
         self._impatient = True
@@ -56,7 +65,7 @@ class Presence:
         if not self.up:
             return
         _log.warning("the outcome store is away: no deliveries are begun until it is back", why=logs.brief(error))
-        if asyncio.get_running_loop().time() - self._back_at >= STEADY:
+        if self._loop.time() - self._back_at >= STEADY:
             self._pause = FIRST_PAUSE
         self.up = False
         self._gone.set()
@@ -71,10 +80,19 @@ class Presence:
             beat()
             if self.up:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_TURN):
+                    async with asyncio.timeout(IDLE):
                         await self._gone.wait()
+                if self.up and self._loop.time() - self._answered_at >= IDLE:
+                    await self._see()
             else:
                 await self._try()
+
+    async def _see(self) -> None:
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN / 2):
+                await self._look()
+        except (StoreUnavailable, TimeoutError) as error:
+            self.went_away(error)
 
     async def _try(self) -> None:
         await asyncio.sleep(self._chance.uniform(self._pause / 2, self._pause))
@@ -86,7 +104,7 @@ class Presence:
             return
         _log.info("the outcome store is back")
         metrics.STORE_UP.set(1)
-        self._back_at = asyncio.get_running_loop().time()
+        self._back_at = self._loop.time()
         self.up = True
         self._gone.clear()
         self._may_go_on.set()

@@ -26,12 +26,16 @@ class Resources:
 
     async def __aenter__(self) -> Resources:
         try:
-            for kind, opener in self._openers.items():
-                self._open[kind] = await self._enter(opener)
+            await self.open()
         except BaseException:
-            await self._stack.aclose()
+            await self.__aexit__()
             raise
         return self
+
+    async def open(self) -> None:
+        """Open all. Of a start that is broken off, `__aexit__` closes what was opened."""
+        for kind, opener in self._openers.items():
+            self._open[kind] = await self._enter(opener)
 
     async def __aexit__(self, *_: object) -> None:
         """Close in the task that opened, as some libraries ask for. What a closer raises is told, and no reason to stay."""

@@ -318,9 +318,11 @@ class QueueRuntime:
 async def _all(calls: Iterable[Awaitable[None]]) -> None:
     """Wait for all, for a bounded time; what fails is logged, and the others go on."""
     tasks = [asyncio.ensure_future(call) for call in calls]
-    _, late = await asyncio.wait(tasks, timeout=_ANSWER_WITHIN)
-    for task in late:
-        task.cancel()
+    try:
+        await asyncio.wait(tasks, timeout=_ANSWER_WITHIN)
+    finally:
+        for task in tasks:
+            task.cancel()  # which those that have ended do not feel
     for task in tasks:
         if task.done() and not task.cancelled() and (error := task.exception()) is not None:
             _log.error("a subscription could not be changed", why=logs.brief(error))

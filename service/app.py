@@ -29,7 +29,7 @@ from service.query import only_known
 from service.settings import GatewaySettings
 from service.submit import Submitter
 from service.submit_route import SubmitRoute
-from telemetry import eventloop, logs
+from telemetry import eventloop, logs, signals
 from telemetry.supervisor import Supervisor
 
 _log = logs.get("service")
@@ -55,7 +55,7 @@ class Gateway(Front):
 
     def begin_to_close(self) -> None:
         """Be unready from now on: SIGTERM has come."""
-        self._parts.closing = True
+        self._parts.closing.set()
 
 
 def create(settings: GatewaySettings, catalogue: Catalogue, supervisor: Supervisor | None = None) -> Gateway:
@@ -87,7 +87,8 @@ def build(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await _open(broker, store, journal, health)
+        async with signals.unless(parts.closing):
+            await _open(broker, store, journal, health)
         owner.start("event loop", eventloop.watch)
         if store is not None:
             owner.start("outcome store's health", health.watch)

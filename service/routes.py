@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -31,7 +32,7 @@ _log = logs.get("service")
 
 @dataclass
 class Parts:
-    """What the routes use. closing: set once SIGTERM has come."""
+    """What the routes use. closing: set once SIGTERM has come. unready: why, as it was said in the log last."""
 
     settings: GatewaySettings
     catalogue: Catalogue
@@ -41,8 +42,8 @@ class Parts:
     clock: Clock
     supervisor: Supervisor
     health: StoreHealth
-    closing: bool = False
-    unready: str | None = None  # as it was said in the log last
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    unready: str | None = None
 
     def known(self) -> OutcomeStore:
         """The outcome store. Raises Problem where there is none."""
@@ -58,7 +59,7 @@ class Parts:
 
     def why_unready(self) -> str | None:
         """Why no submit would be confirmed now, for anybody to see; a change is logged, with the address."""
-        reason = "closing" if self.closing else self.broker.unready()
+        reason = "closing" if self.closing.is_set() else self.broker.unready()
         metrics.BROKER_UP.set(0 if reason else 1)
         if reason != self.unready:
             self.unready = reason

@@ -101,6 +101,8 @@ class RabbitSubscription:
         self._wanted = wanted
         self._settled.clear()
         self._change.set()
+        if not wanted and self._link.connection is None:
+            return
         await within(self._settled, self._timeout)
 
     async def _keep(self, beat: Beat) -> None:

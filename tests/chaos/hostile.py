@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from consumer import Context, handler
-from consumer.__main__ import serve
+from consumer.program import serve
 from consumer.app import Consumer, check_limits
 from consumer.registry import Registry
 from consumer.settings import ConsumerSettings

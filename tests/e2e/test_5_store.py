@@ -20,6 +20,8 @@ def test_without_the_store_the_controller_holds_and_says_why(release: Release) -
         release.kubectl(
             "wait", "pod", "--selector=app.kubernetes.io/component=redis", "--for=delete", "--timeout=120s", seconds=130
         )
+        # An idle consumer looks at its store every 5 s.
+        until(lambda: _ready(release), lambda ready: not ready, 60, "its consumer is not ready")
         told = release.submit("load.quick", "storeless", JOBS, seconds=0.3)
         assert told["accepted"] == JOBS, told
         until(lambda: _held(release), lambda decisions: decisions >= 5, 90, "decisions to hold")
@@ -34,6 +36,12 @@ def test_without_the_store_the_controller_holds_and_says_why(release: Release) -
     until(
         lambda: {one["reason"] for one in release.journal("quick")}, lambda all_: "store-away" in all_, 30, "it is in the journal"
     )
+
+
+def _ready(release: Release) -> list[str]:
+    """The names of the pods that are."""
+    pods = release.pods("consumer", "quick")
+    return [pod["metadata"]["name"] for pod in pods if any(one["ready"] for one in pod["status"].get("containerStatuses", ()))]
 
 
 def _held(release: Release) -> float:

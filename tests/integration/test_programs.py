@@ -76,7 +76,7 @@ async def test_the_gateway_may_open_as_many_files_as_its_connections_need() -> N
     lines = (
         "import resource",
         "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 4096))",
-        "from service.__main__ import _make_room",
+        "from service.program import _make_room",
         "for connections in (100, 50, 100_000):",
         "    _make_room(connections)",
         "    print(resource.getrlimit(resource.RLIMIT_NOFILE))",

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from autoscaler.app import ControllerApp
 from autoscaler.settings import ControllerSettings
 from core import project
-from service.__main__ import _Server
+from service.program import _Server
 from service.app import create
 from service.settings import GatewaySettings
 from telemetry.supervisor import MOST_FAILURES, Supervisor

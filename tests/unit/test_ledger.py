@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from consumer.ledger import Ledger
-from consumer.presence import LAST_PAUSE
+from consumer.presence import IDLE, LAST_PAUSE
 from core.errors import BadRecord, StoreUnavailable
 from core.identity import new_job_id
 from core.model import State
@@ -195,6 +195,31 @@ async def test_a_store_that_comes_and_goes_is_asked_no_more_than_one_that_is_gon
         it.store.refuses = set()
         await asyncio.wait_for(asyncio.gather(*waiting), 60.0)
         assert it.ledger.up
+
+
+async def test_a_store_that_nothing_is_asked_of_is_found_away() -> None:
+    """Jobs that come then are not taken, and the controller, which reads that we take none, adds no others."""
+    async with opened() as it:
+        told: list[bool] = []
+        it.ledger.changed.append(told.append)
+        await asyncio.sleep(60.0)
+        assert told == []
+        it.store.away = True
+        await asyncio.sleep(2 * IDLE + 0.1)
+        assert told == [False]
+        it.store.away = False
+        await asyncio.sleep(LAST_PAUSE + 0.1)
+        assert told == [False, True]
+
+
+async def test_a_store_that_answers_is_not_asked_whether_it_is_there() -> None:
+    async with opened() as it:
+        it.store.calls.clear()
+        for _ in range(60):
+            claim = await it.claim()
+            await asyncio.sleep(0.5)
+            await it.ledger.settle(_outcome(claim))
+        assert "ping" not in it.store.calls
 
 
 async def test_an_outcome_and_the_hand_back_after_it_never_change_places() -> None:

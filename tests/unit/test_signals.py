@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from telemetry.signals import PARENT_DIED, REPEATED_WITHIN, listen
+from telemetry import signals
+from telemetry.early import REPEATED_WITHIN
+from telemetry.signals import PARENT_DIED, listen, unless
 
 
 @pytest.fixture
@@ -56,3 +58,71 @@ async def test_the_end_of_the_parent_asks_for_a_drain_and_cuts_none_short(
     assert heard == ["drain"]
     await send(signal.SIGTERM)
     assert heard == ["drain", "end"]
+
+
+async def test_what_is_under_way_is_left_off_when_the_end_is_asked_for() -> None:
+    stop, begun, ended = asyncio.Event(), asyncio.Event(), list[str]()
+
+    async def start() -> None:
+        async with unless(stop):
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append("cancelled")
+        ended.append("went on")
+        await asyncio.sleep(0)  # nothing of the cancellation is left
+
+    task = asyncio.create_task(start())
+    await begun.wait()
+    stop.set()
+    await task
+    assert ended == ["cancelled", "went on"]
+
+
+async def test_a_cancellation_that_a_library_swallows_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "_CANCEL_EVERY", 0.0)
+    stop, swallowed = asyncio.Event(), 0
+    stop.set()
+    async with unless(stop):
+        while swallowed < 3:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                swallowed += 1
+        await asyncio.Event().wait()
+    assert swallowed == 3
+    await asyncio.sleep(0)
+
+
+async def test_what_ends_by_itself_is_not_touched_and_what_it_raises_is_raised() -> None:
+    stop = asyncio.Event()
+    async with unless(stop):
+        await asyncio.sleep(0)
+    with pytest.raises(TimeoutError):
+        async with unless(stop):
+            raise TimeoutError
+    stop.set()
+    await asyncio.sleep(0)
+
+
+async def test_a_cancellation_by_somebody_else_is_not_ours() -> None:
+    stop, begun = asyncio.Event(), asyncio.Event()
+
+    async def start() -> None:
+        async with unless(stop):
+            begun.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(start())
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    begun.clear()
+    task = asyncio.create_task(start())
+    await begun.wait()
+    stop.set()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
