@@ -126,7 +126,11 @@ class ControllerSettings(Settings):
     actuator: Literal["processes", "kubernetes"] = Field(
         "processes", description="What starts consumers: this machine's processes, or a Kubernetes namespace."
     )
-    dry_run: bool = Field(False, description="Decide, record, alert, and scale nothing.")
+    dry_run: bool = Field(
+        False,
+        description="Decide, record, alert, and scale nothing. On a cluster it sees the consumers of another controller; on one "
+        "machine none, since they are that one's children, and it needs a folder of its own.",
+    )
     interval: float = Field(1.0, ge=0.1, le=300, description="How often each queue is decided about.")
     signal_timeout: float = Field(1.5, gt=0, le=60, description="How long one source of figures may take.")
     management_url: HttpUrl = Field(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +12,11 @@ from core.errors import Permanent, RetryLater
 from core.model import Reason
 from core.ports import Failure
 from core.retry import MAX_DELAY, RetryPolicy
-from core.text import safe, safe_end, text_of
+from core.text import safe, text_of
+from telemetry import tracebacks
 
 # Characters of an error's text, and of its traceback: the end of that. Of each exception in it the innermost frames.
-MOST_TEXT, _MOST_FRAMES = 8_192, 40
+MOST_TEXT = 8_192
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +92,7 @@ def _kind(error: BaseException) -> str:
 
 def _traceback(error: BaseException) -> str:
     try:
-        lines = traceback.format_exception(error, limit=-_MOST_FRAMES)
-        return safe_end("".join(safe_end(line, MOST_TEXT) for line in lines), MOST_TEXT)
+        return tracebacks.as_text(error, MOST_TEXT)
     except BaseException as broken:
         return f"(its traceback cannot be had: {type(broken).__name__})"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from core.masking import masked_beginning
+
 # NUL ends a text in PostgreSQL's and C's eyes; surrogates have no UTF-8 (RFC 3629, section 3).
 _REFUSED = {code: f"\\u{code:04x}" for code in (0, *range(0xD800, 0xE000))}
 
@@ -19,8 +21,8 @@ def safe_end(text: str, most: int) -> str:
 
 
 def text_of(error: BaseException, most: int) -> str:
-    """What an error says of itself. Its `__str__` is somebody else's code: it may raise, or give no text."""
+    """What an error says of itself, without passwords. Its `__str__` is somebody else's code: it may raise, or give no text."""
     try:
-        return safe(str(error), most)
+        return safe(masked_beginning(str(error), most), most)
     except Exception as broken:  # whatever it raises
         return f"(its text cannot be had: __str__ raises {type(broken).__name__})"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
 import threading
-import traceback
+from collections.abc import Mapping
+from importlib import import_module
+from itertools import islice
 from typing import Any, Literal
 
-from core.text import safe_end, text_of
+from core.masking import is_password, masked, masked_beginning
+from core.text import text_of
+from telemetry import tracebacks
 
 # structlog imports rich where that is installed, for tracebacks with local variables, which nobody gets to see here: 85 modules,
 # an eighth of the CPU time in which a consumer starts.
@@ -17,11 +20,26 @@ _rich = sys.modules.get("rich")
 sys.modules["rich"] = None  # type: ignore[assignment]
 try:
     import structlog
-    from structlog.tracebacks import ExceptionDictTransformer
 finally:
     del sys.modules["rich"]
     if _rich is not None:
         sys.modules["rich"] = _rich
+
+
+class _Console:
+    """What a handler's own `structlog.dev.RichTracebackFormatter` asks of rich: imported when it does."""
+
+    def __new__(cls, *arguments: Any, **options: Any) -> Any:
+        return import_module("rich.console").Console(*arguments, **options)
+
+
+class _Traceback:
+    @staticmethod
+    def from_exception(*arguments: Any, **options: Any) -> Any:
+        return import_module("rich.traceback").Traceback.from_exception(*arguments, **options)
+
+
+vars(structlog.dev).update(Console=_Console, Traceback=_Traceback)
 
 # Their info lines would be a line a request, or repeat what we say ourselves.
 _QUIET = {
@@ -32,16 +50,16 @@ _QUIET = {
     "asyncio": logging.WARNING,
 }
 
-# Characters of one field of a line, and of one exception's text: an exception may carry a whole answer of a server.
+# Characters of one field of a line: an error may carry a whole answer of a server.
 MOST_TEXT = 2000
 # Of a traceback on a terminal, the end.
 _MOST_TRACEBACK = 8000
-# Frames of one exception, and exceptions of one chain.
-_MOST_FRAMES, _MOST_CHAINED = 20, 8
-# The password of a URL, and of a `key=value` DSN, in whoever's words: libraries put their own arguments into their errors.
-_PASSWORDS = re.compile(
-    r"""(://[^\s/:@"'\\]{0,200}:)[^\s"'\\]{1,1000}@|(\b(?:password|passwd|pwd)=)[^\s&;,"'\\)]{1,1000}""", re.IGNORECASE
-)
+# Items of one list or dict, and how deep they are looked into.
+_MOST_ITEMS, _MOST_DEPTH = 50, 4
+# Characters of all fields of a line, about.
+_MOST_LINE = 16_000
+# Beyond, and for what is no number, JSON has none: IEEE 754's greatest.
+_MOST_NUMBER = sys.float_info.max
 
 
 def configure(level: str, form: Literal["auto", "json", "console"], program: str) -> None:
@@ -55,9 +73,9 @@ def configure(level: str, form: Literal["auto", "json", "console"], program: str
         _add(program),
     ]
     render: list[structlog.typing.Processor] = (
-        [structlog.processors.ExceptionRenderer(_exceptions), _bounded, structlog.processors.JSONRenderer()]
+        [structlog.processors.ExceptionRenderer(_exceptions), structlog.processors.JSONRenderer()]
         if json
-        else [_bounded, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_write_traceback)]
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_write_traceback)]
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -67,8 +85,9 @@ def configure(level: str, form: Literal["auto", "json", "console"], program: str
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render, _masked]
+        _Formatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _tidy, *render, _masked],
         )
     )
     root = logging.getLogger()
@@ -86,42 +105,74 @@ def get(name: str) -> Any:
     return structlog.get_logger(name)
 
 
-def masked(text: str) -> str:
-    """`text` without the passwords of URLs and DSNs."""
-    return _PASSWORDS.sub(lambda found: f"{found[1]}***@" if found[1] else f"{found[2]}***", text)
+class _Formatter(structlog.stdlib.ProcessorFormatter):
+    """Whatever a line holds, there is one: what it was said with may be broken, as may a library's own call."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        try:
+            return super().format(record)
+        except Exception as error:
+            said = f"a line of the log cannot be written, at {record.pathname}:{record.lineno}: {text_of(error, MOST_TEXT)}"
+            return super().format(logging.LogRecord(record.name, logging.ERROR, record.pathname, record.lineno, said, (), None))
 
 
 def _masked(_: Any, __: str, line: Any) -> str:
     return masked(line)
 
 
-def _bounded(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    for name, value in event.items():
-        if isinstance(value, str) and len(value) > MOST_TEXT:
-            event[name] = value[:MOST_TEXT] + "…"
-    return event
+def _tidy(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Only what every renderer takes: texts, numbers, lists and dicts; bounded, and without passwords."""
+    plain = _Plain()
+    return {name: value if name == "exc_info" else plain.of(name, value, _MOST_DEPTH) for name, value in event.items()}
 
 
-# No local variables: they are callers' keys, payloads and passwords.
-_as_dicts = ExceptionDictTransformer(show_locals=False, max_frames=_MOST_FRAMES)
+class _Plain:
+    """The fields of one line."""
+
+    def __init__(self) -> None:
+        self._left = _MOST_LINE
+
+    def of(self, name: str, value: Any, depth: int) -> Any:
+        if is_password(name):
+            return "***"
+        try:
+            return self._of(value, depth)
+        except Exception as error:  # its own code raises
+            return f"({type(value).__qualname__}: {type(error).__name__} is raised by it)"
+
+    def _of(self, value: Any, depth: int) -> Any:
+        if value is None or value is True or value is False:
+            return value
+        if type(value) in (int, float) and -_MOST_NUMBER < value < _MOST_NUMBER:
+            return value
+        if isinstance(value, str):
+            return self._text(value)
+        if isinstance(value, BaseException):
+            return self._text(text_of(value, MOST_TEXT))
+        if not isinstance(value, Mapping | list | tuple | set | frozenset):
+            return self._text(repr(value))
+        if not depth or self._left < 0:
+            return f"({type(value).__qualname__} of {len(value)})"
+        self._left -= _MOST_ITEMS
+        if isinstance(value, Mapping):
+            several = islice(value.items(), _MOST_ITEMS)
+            return {(name := self._text(str(key))): self.of(name, one, depth - 1) for key, one in several}
+        return [self.of("", one, depth - 1) for one in islice(value, _MOST_ITEMS)]
+
+    def _text(self, text: str) -> str:
+        most = max(20, min(MOST_TEXT, self._left))
+        self._left -= min(len(text), most)
+        return text if len(text) <= most else masked_beginning(text, most) + "…"
 
 
 def _exceptions(exc_info: structlog.typing.ExcInfo) -> list[dict[str, Any]]:
-    """An exception and those that it came from, as JSON takes them; the texts cut."""
-    return [_cut(one) for one in _as_dicts(exc_info)[:_MOST_CHAINED]]
-
-
-def _cut(value: Any) -> Any:
-    if isinstance(value, str):
-        return value[:MOST_TEXT]
-    if isinstance(value, dict):
-        return {name: _cut(of) for name, of in value.items()}
-    return [_cut(of) for of in value[: 2 * _MOST_FRAMES]] if isinstance(value, list) else value
+    """An exception and those that it came from, as JSON takes them."""
+    return tracebacks.as_dicts(exc_info[1])
 
 
 def _write_traceback(to: Any, exc_info: structlog.typing.ExcInfo) -> None:
-    """For a terminal: as Python writes it. What is usual there, rich's, shows local variables."""
-    to.write("\n" + safe_end("".join(traceback.format_exception(*exc_info, limit=-_MOST_FRAMES)), _MOST_TRACEBACK))
+    """For a terminal. What is usual there, rich's, shows local variables."""
+    to.write("\n" + tracebacks.as_text(exc_info[1], _MOST_TRACEBACK))
 
 
 def _last_words(exc_info: Any) -> None:

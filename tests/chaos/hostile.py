@@ -14,8 +14,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from consumer import Context, handler
-from consumer.program import serve
 from consumer.app import Consumer, check_limits
+from consumer.program import serve
 from consumer.registry import Registry
 from consumer.settings import ConsumerSettings
 from core.catalogue import Catalogue

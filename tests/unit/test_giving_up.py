@@ -16,8 +16,8 @@ from structlog.testing import capture_logs
 from autoscaler.app import ControllerApp
 from autoscaler.settings import ControllerSettings
 from core import project
-from service.program import _Server
 from service.app import create
+from service.program import _Server
 from service.settings import GatewaySettings
 from telemetry.supervisor import MOST_FAILURES, Supervisor
 from tests.servers import free_port

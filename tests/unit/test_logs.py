@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 
-from telemetry.logs import masked
+from core.masking import masked
+from core.text import text_of
+from telemetry import tracebacks
+from telemetry.logs import brief
 
 PROGRAM = """
 import sys, threading
@@ -70,7 +74,124 @@ def test_no_line_holds_what_a_function_knew(form: str) -> None:
         ("http://host:8080/path", "http://host:8080/path"),
         ("host=db password=pw user=u", "host=db password=*** user=u"),
         ("'postgresql://u:pw@h' and more", "'postgresql://u:***@h' and more"),
+        ("connect(host='db', password='p w', user='u')", "connect(host='db', password='***', user='u')"),
+        ('connect(password = "p\\"w", user="u")', 'connect(password = "***", user="u")'),
+        ('{"password": "p w", "user": "u"}', '{"password": "***", "user": "u"}'),
+        ("{'passwd': 'pw', 'pin': 1}", "{'passwd': '***', 'pin': 1}"),
+        ('{"said": "{\\"pwd\\": \\"pw\\", \\"user\\": 1}"}', '{"said": "{\\"pwd\\": \\"***\\", \\"user\\": 1}"}'),
+        ('{"password": 1234}', '{"password": ***}'),
+        ("the password: it is wrong; password=", "the password: it is wrong; password="),
     ],
 )
 def test_passwords_are_masked(text: str, shown: str) -> None:
     assert masked(text) == shown
+
+
+def test_a_text_is_masked_before_it_is_cut() -> None:
+    for before in range(270, 300):
+        said = RuntimeError("x" * before + " amqp://user:planted-password@host:5672/v")
+        assert "plant" not in brief(said)
+        assert "plant" not in text_of(said, 300)
+        assert "plant" not in tracebacks.as_text(said, 60)
+
+
+def _nested(depth: int, width: int) -> Exception:
+    error: Exception = ValueError("inmost")
+    for _ in range(depth):
+        error = ExceptionGroup("some", [error] * width)
+    return error
+
+
+def _chained(length: int) -> Exception:
+    first = error = ValueError("first")
+    for _ in range(length):
+        error.__cause__ = ValueError("y" * 10_000)
+        error = error.__cause__
+    error.__cause__ = first
+    return first
+
+
+@pytest.mark.parametrize("error", [_nested(500, 1), _nested(5, 9), _chained(5000)], ids=["deep", "wide", "long"])
+def test_an_exception_of_any_shape_is_bounded(error: Exception) -> None:
+    assert len(tracebacks.as_text(error, 8000)) <= 8000
+    assert len(json.dumps(tracebacks.as_dicts(error))) < 60_000
+
+
+def test_a_chain_is_told_as_python_tells_it() -> None:
+    try:
+        try:
+            raise KeyError("one")  # noqa: TRY301
+        except KeyError as cause:
+            cause.add_note("a note")
+            raise ValueError("two") from cause
+    except ValueError as error:
+        told, dicts = tracebacks.as_text(error, 8000), tracebacks.as_dicts(error)
+    lines = re.sub(r", line \d+", "", told.replace(__file__, "F")).splitlines()
+    assert [line for line in lines if set(line) - set(" ^~") or not line] == [
+        "Traceback (most recent call last):",
+        '  File "F", in test_a_chain_is_told_as_python_tells_it',
+        '    raise KeyError("one")  # noqa: TRY301',
+        "KeyError: 'one'",
+        "a note",
+        "",
+        "The exception above was the direct cause of this one:",
+        "",
+        "Traceback (most recent call last):",
+        '  File "F", in test_a_chain_is_told_as_python_tells_it',
+        '    raise ValueError("two") from cause',
+        "ValueError: two",
+    ]
+    assert [(one["exc_type"], one["exc_value"], one["is_cause"]) for one in dicts] == [
+        ("ValueError", "two", False),
+        ("KeyError", "'one'", True),
+    ]
+
+
+HOSTILE = """
+import sys, logging
+from telemetry import logs
+logs.configure("info", sys.argv[1], "test")
+
+class Broken:
+    def __repr__(self):
+        raise RuntimeError("no repr")
+    __str__ = __repr__
+
+deep = found = []
+for _ in range(5000):
+    found.append([])
+    found = found[0]
+log = logs.get("one")
+log.info("said", value=Broken(), of=[Broken()], by={Broken: Broken()})
+log.info("said", value=float("nan"), of=10 ** 5000, by=b"bytes", nested=deep)
+log.info("said", value={n: "x" * 5000 for n in range(100_000)}, of=list(range(100_000)))
+log.info("said", password="planted", of={"password": "planted", "x": {"pwd": ["planted"]}})
+log.info("said", why="x" * 1990 + " amqp://u:planted@h/")
+logging.getLogger("foreign").warning("%d of them", "many")
+logging.getLogger("foreign").warning("%s", Broken())
+"""
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_no_line_is_lost_for_what_it_holds(form: str) -> None:
+    done = subprocess.run([sys.executable, "-c", HOSTILE, form], capture_output=True, text=True, timeout=60, check=True)
+    lines = done.stderr.splitlines()
+    assert len(lines) == 7
+    assert "Traceback" not in done.stderr
+    assert "plant" not in done.stderr
+    assert max(map(len, lines)) < 40_000
+    assert sum("cannot be written, at" in line for line in lines) == 2
+    if form == "json":
+        assert [json.loads(line)["event"] for line in lines[:5]] == ["said"] * 5
+
+
+def test_a_handlers_own_rich_tracebacks_work_and_nothing_else_loads_rich() -> None:
+    program = (
+        "import sys, io; from telemetry import logs; assert 'rich' not in sys.modules\n"
+        "from structlog.dev import RichTracebackFormatter\n"
+        "to = io.StringIO()\n"
+        "try: 1 / 0\n"
+        "except ZeroDivisionError: RichTracebackFormatter()(to, sys.exc_info())\n"
+        "assert 'ZeroDivisionError' in to.getvalue()"
+    )
+    subprocess.run([sys.executable, "-c", program], timeout=60, check=True)

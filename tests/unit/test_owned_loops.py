@@ -190,6 +190,7 @@ def test_nothing_long_lived_is_started_elsewhere() -> None:
     """`create_task` and `ensure_future` stand where a task is awaited by whoever started it, and nowhere else."""
     allowed = {
         "telemetry/supervisor.py": 3,
+        "telemetry/signals.py": 1,  # ends with its block
         "autoscaler/actuators/kubernetes/actuator.py": 1,  # a TaskGroup's
     }
     found: dict[str, int] = {}
