@@ -8,7 +8,7 @@ from consumer.execute import MOST_TEXT, describe
 def test_a_record_has_no_password() -> None:
     """A driver's error names the whole URL, and its `raise` stands in the traceback."""
     try:
-        raise ConnectionError("cannot reach postgresql://app:planted@db/app with {'password': 'planted'}")
+        raise ConnectionError("cannot reach postgresql://app:planted@db/app with {'password': 'planted'}")  # noqa: TRY301
     except ConnectionError as error:
         found = describe(error)
     assert found.kind == "ConnectionError"
