@@ -1,0 +1,65 @@
+"""A project's name in the spellings that a file may have it in, and a text from one project's names to another's."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+# Of the longest object's name in a cluster, 63 characters (RFC 1123), the chart's own parts need some 30.
+_MOST = 30
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+
+
+class NameRefused(Exception):
+    """The text says what is wrong with it, and what a name is."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """kebab: `my-team-jobs`, of the chart, the image, the command, labels. snake: `my_team_jobs`, of metrics.
+
+    screaming: `MY_TEAM_JOBS`, of settings. title: `My Team Jobs`, in prose. camel: `MyTeamJobs`, of alerts and errors.
+    """
+
+    kebab: str
+    snake: str
+    screaming: str
+    title: str
+    camel: str
+
+    @classmethod
+    def of(cls, name: str) -> Names:
+        """Raises NameRefused."""
+        if not _NAME.fullmatch(name) or len(name) > _MOST:
+            raise NameRefused(
+                f"{name!r} cannot be a project's name: lower-case letters and digits, words joined by single hyphens, "
+                f"a letter first, at most {_MOST} characters, as in my-team-jobs"
+            )
+        words = name.split("-")
+        titled = [word.capitalize() for word in words]
+        return cls(name, "_".join(words), "_".join(words).upper(), " ".join(titled), "".join(titled))
+
+
+class Renaming:
+    """From one project's names to another's."""
+
+    def __init__(self, old: Names, new: Names) -> None:
+        self._old, self._new = old, new
+        spellings = dict.fromkeys((old.screaming, old.title, old.camel, old.kebab, old.snake))
+        self._found = re.compile("|".join(map(re.escape, sorted(spellings, key=len, reverse=True))))
+
+    def of(self, text: str) -> str:
+        """Where two spellings are the same, as for a name of one word, the neighbours tell: `_` belongs to a snake, and a capital
+        behind it to a camel."""
+        return self._found.sub(self._one, text)
+
+    def _one(self, found: re.Match[str]) -> str:
+        old, new, spelt = self._old, self._new, found[0]
+        text, (start, end) = found.string, found.span()
+        if spelt == old.screaming:
+            return new.screaming
+        if spelt in (old.title, old.camel):
+            is_camel = spelt != old.title or (spelt == old.camel and text[end : end + 1].isupper())
+            return new.camel if is_camel else new.title
+        is_snake = spelt != old.kebab or (spelt == old.snake and "_" in (text[end : end + 1], text[start - 1 : start]))
+        return new.snake if is_snake else new.kebab
