@@ -133,7 +133,7 @@ def alert_document(workload: str, queue: str, alert: Alert, trace_url: str, now:
     """One alert of Alertmanager's API v2 (postableAlert). now: Unix seconds."""
     trace = trace_link(trace_url, alert.trace_id)
     document: dict[str, object] = {
-        "labels": {"alertname": "Headrace" + alert.kind.value.title().replace("-", ""), "workload": workload, "queue": queue},
+        "labels": {"alertname": f"Headrace{alert.kind.value.title().replace('-', '')}", "workload": workload, "queue": queue},
         "annotations": {"summary": alert.text} | ({"trace": trace} if trace else {}),
         "generatorURL": trace if "://" in trace else "",
     }

@@ -50,7 +50,7 @@ class Renaming:
 
     def of(self, text: str) -> str:
         """Where two spellings are the same, as for a name of one word, the neighbours tell: `_` belongs to a snake, and a capital
-        behind it to a camel."""
+        or an f-string's brace behind it to a camel."""
         return self._found.sub(self._one, text)
 
     def _one(self, found: re.Match[str]) -> str:
@@ -59,7 +59,7 @@ class Renaming:
         if spelt == old.screaming:
             return new.screaming
         if spelt in (old.title, old.camel):
-            is_camel = spelt != old.title or (spelt == old.camel and text[end : end + 1].isupper())
+            is_camel = spelt != old.title or (spelt == old.camel and (text[end : end + 1].isupper() or text[end : end + 1] == "{"))
             return new.camel if is_camel else new.title
         is_snake = spelt != old.kebab or (spelt == old.snake and "_" in (text[end : end + 1], text[start - 1 : start]))
         return new.snake if is_snake else new.kebab
