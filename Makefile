@@ -13,7 +13,7 @@ REVISION := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)$(shell git d
 # The oldest Helm 3 that the chart supports, and the newest.
 HELM3 := v3.17.4 v3.22.0
 
-.PHONY: help demo up test unit coverage chaos sim soak house e2e check report-tools chart-tools docs image sbom kind-up kind-down kind-test kind-tests format bench-smoke bench-backlog bench-controller bench-simulate bench-cluster-step lock clean
+.PHONY: help new demo up test unit coverage chaos sim soak house e2e check report-tools chart-tools docs image sbom kind-up kind-down kind-test kind-tests format bench-smoke bench-backlog bench-controller bench-simulate bench-cluster-step lock clean
 
 help: ## list these commands
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/; s/\$$\$$/$$/g' | expand -t 20
@@ -35,6 +35,9 @@ report-tools: $(VENV)/dev.stamp ## what `headrace simulate --out` draws with, an
 
 demo: $(VENV)/run.stamp ## send real work through the embedded system, and watch it
 	$(BIN)/headrace demo
+
+new: $(VENV)/dev.stamp ## a project of your own: make new NAME=my-team-jobs DEST=../my-team-jobs
+	$(BIN)/headrace new $(NAME) $(DEST)
 
 up: $(VENV)/run.stamp ## run the embedded system until Ctrl-C
 	$(BIN)/headrace up

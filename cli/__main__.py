@@ -30,7 +30,9 @@ def _print_version(asked: bool) -> None:
     if asked:
         from importlib.metadata import version
 
-        print(f"headrace {version('headrace')}")
+        from cli.new import made_from
+
+        print(f"headrace {version('headrace')}{made_from()}")
         raise typer.Exit
 
 
@@ -363,6 +365,28 @@ def simulate(
             selector=selector,
         )
     )
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Lower-case words with hyphens, as in my-team-jobs.")],
+    folder: Annotated[Path | None, typer.Argument(help="Where; beside this one, under that name, when left out.")] = None,
+) -> None:
+    """Make a project of your own: this one, as committed, with every name in its own spelling, in a repository of its own."""
+    from cli.new import new as make
+
+    make(name, folder)
+
+
+@app.command()
+def update(
+    source: Annotated[str, typer.Option(help="Path or URL of the template's repository; as recorded when left out.")] = "",
+    commit: Annotated[str, typer.Option(help="Which version: a tag, a branch, a commit.")] = "HEAD",
+) -> None:
+    """Merge a newer version of the template into the project in this folder. Ends with 1 where files have conflicts."""
+    from cli.new import update_here
+
+    raise typer.Exit(update_here(source, commit))
 
 
 @app.command()

@@ -1,1 +1,1 @@
-"""A project of your own, made from this one: everything under another name. The standard library and git are all that it needs."""
+"""A project of your own, made from this one: everything under another name. Git does the rest."""

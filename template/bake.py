@@ -9,6 +9,7 @@ import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from core.errors import HeadraceError
 from template.names import Names, Renaming
 
 # What a project knows of where it comes from. The one file in which the template's name is left.
@@ -18,7 +19,7 @@ _NAMES_IN_A_LINE = 6
 _LONGEST_LINE = re.compile(r"^max-line-length = (\d+)", re.MULTILINE)
 
 
-class BakingRefused(Exception):
+class BakingRefused(HeadraceError):
     """The text says why, and what to do."""
 
 
@@ -104,6 +105,8 @@ def bake(origin: Origin, to: Path, python: str) -> None:
     old, new = Names.of(origin.template), Names.of(origin.name)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise BakingRefused(f"{to} is there already, and not empty: name another folder")
+    if new != old:
+        _need_ruff(python)
     export(origin.source, origin.commit, to)
     rename(to, old, new)
     if new != old:
@@ -111,3 +114,10 @@ def bake(origin: Origin, to: Path, python: str) -> None:
         run(to, python, "-m", "ruff", "format", "--quiet", ".")
         run(to, python, "-m", "ruff", "check", "--quiet", "--select", "I", "--fix", ".")
     origin.write(to)
+
+
+def _need_ruff(python: str) -> None:
+    try:
+        run(Path.cwd(), python, "-m", "ruff", "--version")
+    except BakingRefused:
+        raise BakingRefused("ruff, which formats the code of the new project, is not installed: `make report-tools`") from None

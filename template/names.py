@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Final
 
+from core.errors import SettingsError
+
+# This project's own. A project that is made from it has its own name here.
+OWN: Final = "headrace"
 # Of the longest object's name in a cluster, 63 characters (RFC 1123), the chart's own parts need some 30.
 _MOST = 30
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-
-
-class NameRefused(Exception):
-    """The text says what is wrong with it, and what a name is."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,9 @@ class Names:
 
     @classmethod
     def of(cls, name: str) -> Names:
-        """Raises NameRefused."""
+        """Raises SettingsError."""
         if not _NAME.fullmatch(name) or len(name) > _MOST:
-            raise NameRefused(
+            raise SettingsError(
                 f"{name!r} cannot be a project's name: lower-case letters and digits, words joined by single hyphens, "
                 f"a letter first, at most {_MOST} characters, as in my-team-jobs"
             )
@@ -56,7 +57,7 @@ class Renaming:
     def _one(self, found: re.Match[str]) -> str:
         old, new, spelt = self._old, self._new, found[0]
         text, (start, end) = found.string, found.span()
-        if spelt == old.screaming:
+        if spelt == old.screaming and (spelt != old.title or text[end : end + 1] == "_"):
             return new.screaming
         if spelt in (old.title, old.camel):
             is_camel = spelt != old.title or (spelt == old.camel and (text[end : end + 1].isupper() or text[end : end + 1] == "{"))

@@ -36,6 +36,7 @@ SERVERS: dict[str, tuple[Callable[[], Any], str]] = {
         "https://kubernetes.io/docs/tasks/tools",
     ),
     "docker": (lambda: looked_for("docker", "docker"), "apt:docker.io"),
+    "git": (lambda: looked_for("git", "git") and (Path(__file__).parents[2] / ".git").exists(), "git, and a clone"),
     "bash": (lambda: looked_for("bash", "bash"), "apt:bash"),
     "tmpfs": (mountable, "run as root, who may mount one"),
     "kubernetes": (lambda: not hidden("kubernetes") and (os.environ.get("KUBECONFIG") or built()), "set KUBECONFIG"),
