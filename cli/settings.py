@@ -67,7 +67,11 @@ def _policy() -> str:
 
 
 def _section(title: str, kind: type[BaseSettings], known: set[str]) -> str:
-    rows = [_row(name, field.default, field.description or "") for name, field in kind.model_fields.items() if name not in known]
+    rows = [
+        _row(name, "required" if field.is_required() else field.default, field.description or "")
+        for name, field in kind.model_fields.items()
+        if name not in known
+    ]
     return f"\n## {title}\n\n| setting | default | meaning |\n| --- | --- | --- |\n" + "".join(rows)
 
 

@@ -49,7 +49,7 @@ _CRASHED = Failure("crashed", "the run never ended: its process was killed, or l
 def after_failure(error: BaseException, policy: RetryPolicy, attempt: int, chance: Chance) -> RetryAfter | Bury:
     """What follows from the failure of run number `attempt`: whatever was raised, it is an outcome."""
     failure = describe(error)
-    if isinstance(error, Permanent):
+    if issubclass(type(error), Permanent):  # isinstance asks the error itself, which is somebody else's code
         return Bury(Reason.PERMANENT, failure)
     delay = policy.delay(attempt, chance)
     if delay is None:
@@ -99,7 +99,7 @@ def _traceback(error: BaseException) -> str:
 
 def _asked(error: BaseException, otherwise: float) -> float:
     """The delay that RetryLater asks for. A class made from it may have left it out, or put anything there."""
-    if not isinstance(error, RetryLater):
+    if not issubclass(type(error), RetryLater):
         return otherwise
     delay = getattr(error, "delay", None)
     return min(float(delay), MAX_DELAY) if isinstance(delay, int | float) and delay >= 0 else otherwise

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 
-from telemetry import signals
+from telemetry.early import OURS, PARENT_DIED
 
 _mask = threading.local()
 _done: list[bool] = []
@@ -25,7 +25,7 @@ def leave_signals_to_parents() -> None:
 
 
 def _block() -> None:
-    _mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, signals.OURS)
+    _mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, OURS)
 
 
 def _unblock() -> None:
@@ -34,7 +34,7 @@ def _unblock() -> None:
 
 def _reset() -> None:
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signals.PARENT_DIED):
+    for number in (signal.SIGTERM, PARENT_DIED):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     _unblock()

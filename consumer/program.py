@@ -70,7 +70,7 @@ def serve(program: Coroutine[Any, Any, int]) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
-    signals.ignore(loop)
+    signals.ignore()
     loop.close()
     return code
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
@@ -17,7 +17,7 @@ _CLOSE_WITHIN = 15.0
 
 
 class Resources:
-    """An async context manager: opens the wanted types, and closes them in the opposite order."""
+    """An async context manager: opens the wanted types, and closes them in the opposite order; plain generators in threads."""
 
     def __init__(self, openers: dict[type, Callable[..., Any]], wanted: Iterable[type]) -> None:
         self._openers = {kind: openers[kind] for kind in sorted(wanted, key=lambda kind: kind.__qualname__)}
@@ -52,4 +52,12 @@ class Resources:
     async def _enter(self, opener: Callable[..., Any]) -> Any:
         if inspect.isasyncgenfunction(opener):
             return await self._stack.enter_async_context(asynccontextmanager(opener)())
-        return self._stack.enter_context(contextmanager(opener)())
+        return await self._stack.enter_async_context(_in_threads(opener))
+
+
+@asynccontextmanager
+async def _in_threads(opener: Callable[..., Any]) -> AsyncIterator[Any]:
+    """A plain generator may wait for its server, and would hold up probes and signals."""
+    resource = contextmanager(opener)()
+    yield await asyncio.to_thread(resource.__enter__)
+    await asyncio.to_thread(resource.__exit__, None, None, None)

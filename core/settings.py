@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as SourceError
 
 from core.errors import SettingsError
+from core.masking import masked
 from core.outgoing import trusting
 from core.secret_url import FileUrl, Schemes
 
@@ -183,6 +184,10 @@ def _complaints(kind: type[BaseSettings], error: ValidationError) -> Iterator[st
     for item in error.errors(include_url=False):
         name = prefix + "_".join(str(part) for part in item["loc"]).upper()
         field = kind.model_fields.get(str(item["loc"][0])) if item["loc"] else None
+        about = f" ({field.description})" if field and field.description else ""
+        if item["type"] == "missing":  # its input is the whole of what was given, secrets too
+            yield f"{name} is not given, and has no default{about}"
+            continue
         secret = field is not None and "SecretStr" in repr(field.annotation)
-        value = "(hidden)" if secret else repr(item["input"])
-        yield f"{name}={value}: {item['msg']}" + (f" ({field.description})" if field and field.description else "")
+        value = "(hidden)" if secret else masked(repr(item["input"]))
+        yield f"{name}={value}: {item['msg']}{about}"

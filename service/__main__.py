@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from telemetry import early
+from telemetry.early import wish
 
 
 def main() -> int:
     """The exit code of the program."""
-    early.note_signals()  # before the rest is loaded
+    wish.listen()  # before the rest is loaded
     from service import program
 
     return program.main()

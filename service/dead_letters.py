@@ -62,7 +62,11 @@ async def replay(letter: DeadLetter, broker: Broker, store: OutcomeStore, clock:
         (confirm,) = broker.publish([message])
     except ValueError as error:  # an encoder's word on what was not looked at here
         raise NotReplayable(f"the message cannot be encoded: {logs.brief(error)}") from None
-    await confirm
+    try:
+        await confirm
+    except Unroutable as error:
+        what = "bring the contract back that sends it there, or drop the dead letter"
+        raise NotReplayable(f"{error}: no queue of this release takes it; {what}") from None
     await store.replayed(letter.dead_id, clock.wall(), number)
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from itertools import islice
 from typing import Any, Literal
 
-from core.masking import is_password, masked, masked_beginning
+from core.masking import is_secret, masked, masked_beginning
 from core.text import text_of
 from telemetry import tracebacks
 
@@ -56,8 +57,10 @@ MOST_TEXT = 2000
 _MOST_TRACEBACK = 8000
 # Items of one list or dict, and how deep they are looked into.
 _MOST_ITEMS, _MOST_DEPTH = 50, 4
-# Characters of all fields of a line, about.
-_MOST_LINE = 16_000
+# Characters of all fields of a line, about, and of a field's name.
+_MOST_LINE, _MOST_NAME = 16_000, 200
+# What every line has; written last, and never left out for the fields that it was given.
+_OURS = ("event", "level", "logger", "timestamp", "program", "exc_info")
 # Beyond, and for what is no number, JSON has none: IEEE 754's greatest.
 _MOST_NUMBER = sys.float_info.max
 
@@ -79,7 +82,7 @@ def configure(level: str, form: Literal["auto", "json", "console"], program: str
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
+        wrapper_class=_unfailing(structlog.make_filtering_bound_logger(logging.getLevelName(level.upper()))),
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
@@ -87,7 +90,7 @@ def configure(level: str, form: Literal["auto", "json", "console"], program: str
     handler.setFormatter(
         _Formatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _tidy, *render, _masked],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _tidy, *render],
         )
     )
     root = logging.getLogger()
@@ -105,25 +108,41 @@ def get(name: str) -> Any:
     return structlog.get_logger(name)
 
 
+def _unfailing(logger: type[Any]) -> type[Any]:
+    """The same class, of which no method raises: a line of the log that is wrong must fail no job."""
+
+    def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def log(self: Any, *arguments: Any, **fields: Any) -> Any:
+            try:
+                return method(self, *arguments, **fields)
+            except Exception as error:
+                said = f"a line of the log cannot be written: {text_of(error, MOST_TEXT)}"
+                return self._proxy_to_logger("error", said, event_was=arguments[:1])
+
+        return log
+
+    names = ("debug", "info", "warning", "warn", "error", "critical", "fatal", "exception", "log")
+    return type(logger.__name__, (logger,), {name: guarded(getattr(logger, name)) for name in names})
+
+
 class _Formatter(structlog.stdlib.ProcessorFormatter):
     """Whatever a line holds, there is one: what it was said with may be broken, as may a library's own call."""
 
     def format(self, record: logging.LogRecord) -> str:
         try:
             return super().format(record)
-        except Exception as error:
+        except BaseException as error:  # RecursionError too, which logging would raise again
             said = f"a line of the log cannot be written, at {record.pathname}:{record.lineno}: {text_of(error, MOST_TEXT)}"
             return super().format(logging.LogRecord(record.name, logging.ERROR, record.pathname, record.lineno, said, (), None))
 
 
-def _masked(_: Any, __: str, line: Any) -> str:
-    return masked(line)
-
-
 def _tidy(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Only what every renderer takes: texts, numbers, lists and dicts; bounded, and without passwords."""
+    """Only what every renderer takes: texts, numbers, lists and dicts; bounded, and without secrets."""
     plain = _Plain()
-    return {name: value if name == "exc_info" else plain.of(name, value, _MOST_DEPTH) for name, value in event.items()}
+    ours = {name: value if name == "exc_info" else plain.of(name, value, 0) for name, value in event.items() if name in _OURS}
+    fields = islice(((name, value) for name, value in event.items() if name not in _OURS), _MOST_ITEMS)
+    return {plain.text(name, _MOST_NAME): plain.of(name, value, _MOST_DEPTH) for name, value in fields} | ours
 
 
 class _Plain:
@@ -133,11 +152,11 @@ class _Plain:
         self._left = _MOST_LINE
 
     def of(self, name: str, value: Any, depth: int) -> Any:
-        if is_password(name):
+        if is_secret(name) and not isinstance(value, bool | Mapping | list | tuple | set | frozenset):
             return "***"
         try:
             return self._of(value, depth)
-        except Exception as error:  # its own code raises
+        except BaseException as error:  # its own code raises
             return f"({type(value).__qualname__}: {type(error).__name__} is raised by it)"
 
     def _of(self, value: Any, depth: int) -> Any:
@@ -146,23 +165,23 @@ class _Plain:
         if type(value) in (int, float) and -_MOST_NUMBER < value < _MOST_NUMBER:
             return value
         if isinstance(value, str):
-            return self._text(value)
+            return self.text(value)
         if isinstance(value, BaseException):
-            return self._text(text_of(value, MOST_TEXT))
+            return self.text(text_of(value, MOST_TEXT))
         if not isinstance(value, Mapping | list | tuple | set | frozenset):
-            return self._text(repr(value))
+            return self.text(repr(value))
         if not depth or self._left < 0:
             return f"({type(value).__qualname__} of {len(value)})"
         self._left -= _MOST_ITEMS
         if isinstance(value, Mapping):
             several = islice(value.items(), _MOST_ITEMS)
-            return {(name := self._text(str(key))): self.of(name, one, depth - 1) for key, one in several}
+            return {(name := self.text(str(key))): self.of(name, one, depth - 1) for key, one in several}
         return [self.of("", one, depth - 1) for one in islice(value, _MOST_ITEMS)]
 
-    def _text(self, text: str) -> str:
-        most = max(20, min(MOST_TEXT, self._left))
+    def text(self, text: str, most: int = MOST_TEXT) -> str:
+        most = max(20, min(most, self._left))
         self._left -= min(len(text), most)
-        return text if len(text) <= most else masked_beginning(text, most) + "…"
+        return masked(text) if len(text) <= most else masked_beginning(text, most) + "…"
 
 
 def _exceptions(exc_info: structlog.typing.ExcInfo) -> list[dict[str, Any]]:

@@ -6,44 +6,30 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
-from telemetry.early import ASKED, REPEATED_WITHIN, was_asked
+from telemetry.early import OURS, Wish, wish
 
-# What Linux sends to a process when the one that keeps it dies, once for each thread of that one, some 3 ms apart. It is a signal
-# of its own: the keeper may have asked for a drain long before, and its end must not cut that short.
-PARENT_DIED = signal.SIGUSR2
 _CANCEL_EVERY = 1.0
-OURS = (*ASKED, PARENT_DIED)
 
 Result = TypeVar("Result")
 
 
-def listen(stop: Callable[[], None], end: Callable[[], object] = lambda: os._exit(1)) -> None:
-    """Call `stop` at the first SIGTERM or SIGINT, and `end` at one that comes a second or more later.
+def listen(stop: Callable[[], None], end: Callable[[], object] = lambda: os._exit(1), of: Wish = wish) -> None:
+    """Call `stop` on this loop at the first SIGTERM or SIGINT, at once where that came while modules loaded, and `end` when one
+    comes a second or more later, whatever the loop is at.
 
-    At once where the first came while modules loaded. A program that stops for a reason of its own has not had its first signal.
+    A program that stops for a reason of its own has not had its first signal.
     """
     loop = asyncio.get_running_loop()
-    first: list[float] = []
+    of.hear(lambda: _soon(loop, stop), end)
 
-    def signalled() -> None:
-        if not first:
-            first.append(loop.time())
-            stop()
-        elif loop.time() - first[0] >= REPEATED_WITHIN:
-            end()
 
-    def orphaned() -> None:
-        if not first:
-            signalled()
-
-    for number in ASKED:
-        loop.add_signal_handler(number, signalled)
-    loop.add_signal_handler(PARENT_DIED, orphaned)
-    if was_asked():
-        signalled()
+def _soon(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:
+    """From a signal's handler. A loop that has been closed has nothing left to stop."""
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(stop)
 
 
 @asynccontextmanager
@@ -70,24 +56,24 @@ async def unless(stop: asyncio.Event) -> AsyncIterator[None]:
     except asyncio.CancelledError:
         if task.cancelling() != cancellations or not cancellations:
             raise  # somebody else's
+    except Exception:
+        if not cancellations:
+            raise  # else it is a library's answer to being cancelled
     finally:
         watching.cancel()
         for _ in range(cancellations):
             task.uncancel()
 
 
-def ignore(loop: asyncio.AbstractEventLoop) -> None:
-    """Have them do nothing any more: for a program that has done all that it had to.
-
-    A loop that closes gives them back their defaults, and one that comes then would make a failure of a program that has drained.
-    """
+def ignore() -> None:
+    """Have them do nothing any more: for a program that has done all that it had to. One that comes then would make a failure of a
+    program that has drained."""
     for number in OURS:
-        loop.remove_signal_handler(number)
         signal.signal(number, signal.SIG_IGN)
 
 
 async def to_the_end(program: Awaitable[Result]) -> Result:
     """Run it, and `ignore` signals from then on. What it raises is raised."""
     result = await program
-    ignore(asyncio.get_running_loop())
+    ignore()
     return result

@@ -16,7 +16,7 @@ from pathlib import Path
 import aiohttp
 
 from autoscaler.actuators.reasons import cut
-from telemetry.signals import PARENT_DIED
+from telemetry.early import PARENT_DIED
 from telemetry.supervisor import Beat, Supervised, Supervisor, cancelled
 
 # A process that dies is replaced after 0.2 s, then after growing, jittered pauses of up to 5 s; one that lived for a minute

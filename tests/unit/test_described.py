@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from consumer.execute import MOST_TEXT, describe
+from consumer.execute import MOST_TEXT, RetryAfter, after_failure, describe
+from core.chance import SystemChance
+from core.retry import RetryPolicy
 
 
 def test_a_record_has_no_password() -> None:
@@ -25,3 +27,15 @@ def test_a_group_that_is_nested_deeply_is_recorded() -> None:
     assert found.kind == "ExceptionGroup"
     assert "some (1 sub-exception)" in found.traceback
     assert len(found.traceback) <= MOST_TEXT
+
+
+class Hostile(Exception):
+    def __getattribute__(self, name: str) -> object:
+        raise RuntimeError(name)
+
+
+def test_an_error_that_answers_nothing_is_a_failure_like_any_other() -> None:
+    policy = RetryPolicy(max_attempts=2)
+    followed = after_failure(Hostile(), policy, 1, SystemChance())
+    assert isinstance(followed, RetryAfter)
+    assert "Hostile" in followed.failure.kind

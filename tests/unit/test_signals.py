@@ -5,24 +5,33 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 
 import pytest
 
 from telemetry import signals
-from telemetry.early import REPEATED_WITHIN
-from telemetry.signals import PARENT_DIED, listen, unless
+from telemetry.early import OURS, PARENT_DIED, REPEATED_WITHIN, Wish
+from telemetry.signals import listen, unless
+
+
+class Heard:
+    """What was asked for; the clock says what `now` says."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.asked: list[str] = []
+        self.wish = Wish(lambda: self.now)
+
+    def listen(self) -> None:
+        listen(lambda: self.asked.append("drain"), lambda: self.asked.append("end"), self.wish)
 
 
 @pytest.fixture
-async def heard(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[str]]:
-    """What was asked for; the loop's clock says what `now` says."""
-    loop, asked = asyncio.get_running_loop(), list[str]()
-    listen(lambda: asked.append("drain"), lambda: asked.append("end"))
-    yield asked
-    monkeypatch.undo()
-    for number in (signal.SIGTERM, signal.SIGINT, PARENT_DIED):
-        loop.remove_signal_handler(number)
+def heard() -> Iterator[Heard]:
+    before = {number: signal.getsignal(number) for number in OURS}
+    yield Heard()
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 async def send(number: signal.Signals) -> None:
@@ -31,33 +40,57 @@ async def send(number: signal.Signals) -> None:
         await asyncio.sleep(0)
 
 
-async def test_a_signal_and_its_repeats_are_one_wish(heard: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 1000.0
-    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
+async def test_a_signal_and_its_repeats_are_one_wish(heard: Heard) -> None:
+    heard.listen()
     for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
         await send(number)
-    assert heard == ["drain"]
-    now += REPEATED_WITHIN * 0.99
+    assert heard.asked == ["drain"]
+    heard.now += REPEATED_WITHIN * 0.99
     await send(signal.SIGTERM)
-    assert heard == ["drain"]
-    now += REPEATED_WITHIN * 0.02
+    assert heard.asked == ["drain"]
+    heard.now += REPEATED_WITHIN * 0.02
     await send(signal.SIGINT)
-    assert heard == ["drain", "end"]
+    assert heard.asked == ["drain", "end"]
 
 
-async def test_the_end_of_the_parent_asks_for_a_drain_and_cuts_none_short(
-    heard: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = 1000.0
-    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
+async def test_the_end_of_the_parent_asks_for_a_drain_and_cuts_none_short(heard: Heard) -> None:
+    heard.listen()
     await send(PARENT_DIED)
-    assert heard == ["drain"]
+    assert heard.asked == ["drain"]
     for _ in range(3):
-        now += 10.0
+        heard.now += 10.0
         await send(PARENT_DIED)
-    assert heard == ["drain"]
+    assert heard.asked == ["drain"]
     await send(signal.SIGTERM)
-    assert heard == ["drain", "end"]
+    assert heard.asked == ["drain", "end"]
+
+
+async def test_what_came_before_the_loop_listens_is_heard_then(heard: Heard) -> None:
+    heard.wish.listen()
+    os.kill(os.getpid(), signal.SIGTERM)
+    heard.listen()
+    await asyncio.sleep(0)
+    assert heard.asked == ["drain"]
+
+
+async def test_a_second_signal_ends_a_program_whose_loop_is_held_up(heard: Heard) -> None:
+    heard.listen()
+    os.kill(os.getpid(), signal.SIGTERM)
+    heard.now += 2 * REPEATED_WITHIN
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert heard.asked == ["end"], "no turn of the loop has passed"
+    await asyncio.sleep(0)
+
+
+async def test_an_error_that_answers_the_cancellation_is_none() -> None:
+    stop = asyncio.Event()
+    stop.set()
+    async with unless(stop):
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise ConnectionError("cancelled") from None
+    await asyncio.sleep(0)
 
 
 async def test_what_is_under_way_is_left_off_when_the_end_is_asked_for() -> None:
