@@ -37,7 +37,10 @@ def test_every_alert_of_the_controller_is_explained() -> None:
 
 
 def test_the_files_that_the_pages_name_are_there() -> None:
-    gone = () if (ROOT / "tests/example").exists() else ("app/", "tests/example/")  # where the example was taken away
+    gone: tuple[str, ...] = (
+        () if (ROOT / "tests/example").exists() else ("app/", "tests/example/")
+    )  # where the example was taken away
+    gone += () if (ROOT / "examples").exists() else ("examples/",)
     for page in ("docs/extending.md", "docs/architecture.md", "CONTRIBUTING.md"):
         named = re.findall(r"`((?:[\w.-]+/)+[\w.-]*)`", _text(page))
         assert named
