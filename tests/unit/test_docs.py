@@ -37,10 +37,9 @@ def test_every_alert_of_the_controller_is_explained() -> None:
 
 
 def test_the_files_that_the_pages_name_are_there() -> None:
-    gone: tuple[str, ...] = (
-        () if (ROOT / "tests/example").exists() else ("app/", "tests/example/")
-    )  # where the example was taken away
-    gone += () if (ROOT / "examples").exists() else ("examples/",)
+    # The example and the examples may have been removed.
+    removable = {"tests/example": ("app/", "tests/example/"), "examples": ("examples/",)}
+    gone = tuple(name for folder, names in removable.items() if not (ROOT / folder).exists() for name in names)
     for page in ("docs/extending.md", "docs/architecture.md", "CONTRIBUTING.md"):
         named = re.findall(r"`((?:[\w.-]+/)+[\w.-]*)`", _text(page))
         assert named
