@@ -7,6 +7,7 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
+import pytest
 from typer.main import get_command
 
 import consumer
@@ -20,10 +21,21 @@ from simulator.simulate import Score
 from tests.chaos.reliability import MINUTES
 
 ROOT = Path(__file__).parents[2]
+PAGES = [
+    page.relative_to(ROOT).as_posix()
+    for folder, pattern in ((".", "*.md"), ("docs", "**/*.md"), ("examples", "*.md"), ("helm", "**/*.md"), ("k8s", "*.md"))
+    for page in sorted((ROOT / folder).glob(pattern))
+]
 
 
 def _text(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
+
+
+def _headings(page: Path) -> set[str]:
+    """The anchors of a page, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
 
 
 def test_every_reason_of_a_decision_is_explained() -> None:
@@ -44,6 +56,24 @@ def test_the_files_that_the_pages_name_are_there() -> None:
         named = re.findall(r"`((?:[\w.-]+/)+[\w.-]*)`", _text(page))
         assert named
         assert [name for name in named if not (ROOT / name).exists() and not name.startswith(gone)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_links_lead_to_files_and_headings(page: str) -> None:
+    for target, heading in re.findall(r"\]\((?![a-z]+:)([^)#\s]*)#?([^)\s]*)\)", _text(page)):
+        file = (ROOT / page).parent / target if target else ROOT / page
+        assert file.exists(), target
+        assert not heading or heading in _headings(file), f"{target}#{heading}"
+
+
+def test_decisions_are_numbered_by_their_files() -> None:
+    pages = sorted((ROOT / "docs/decisions").glob("*.md"))
+    assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1))
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert text.startswith(f"# {int(page.name[:4])}. ")
+        assert "**Why" in text
+        assert "**What it costs.**" in text
 
 
 def test_what_can_be_simulated_is_listed_as_it_is_typed() -> None:
