@@ -14,6 +14,9 @@ import consumer
 from autoscaler.model import AlertKind, Reason
 from cli.__main__ import app
 from cli.policies import ORACLE, POLICIES
+from consumer.settle import SETTLEMENTS
+from core.model import State
+from core.ports import Verdict
 from service.dead_letters import Replayed
 from service.routes import ReplayRequest
 from simulator.scenarios import SHAPES, WHOLE
@@ -56,6 +59,17 @@ def test_the_files_that_the_pages_name_are_there() -> None:
         named = re.findall(r"`((?:[\w.-]+/)+[\w.-]*)`", _text(page))
         assert named
         assert [name for name in named if not (ROOT / name).exists() and not name.startswith(gone)] == []
+
+
+def test_the_glossary_has_each_word_once_and_the_words_of_the_code() -> None:
+    rows = [row.split(" | ") for row in re.findall(r"^\| (.+) \|$", _text("docs/glossary.md"), re.MULTILINE)]
+    meanings = {cells[0]: cells[1] for cells in rows if cells[0] not in ("word", "---")}
+    assert len(meanings) == sum(cells[0] not in ("word", "---") for cells in rows)
+    for word, kind in (("state", State), ("verdict", Verdict)):
+        assert re.findall(r"`([a-z]+)`", meanings[word]) == [str(one) for one in kind]
+    assert tuple(re.findall(r"`([a-z]+)`", meanings["settlement"])) == SETTLEMENTS
+    for page in ("README.md", "docs/architecture.md"):
+        assert "glossary.md)" in _text(page)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
