@@ -80,6 +80,12 @@ def test_links_lead_to_files_and_headings(page: str) -> None:
         assert not heading or heading in _headings(file), f"{target}#{heading}"
 
 
+def test_the_site_has_every_page() -> None:
+    """`make docs-site` warns of a page that its menu lacks; this needs no tool."""
+    listed = re.findall(r"^ +- (?:[\w ]+: )?([\w./-]+\.md)$", _text("mkdocs.yml"), re.MULTILINE)
+    assert sorted(listed) == sorted({*PAGES, "bench/traces/README.md"})
+
+
 def test_decisions_are_numbered_by_their_files() -> None:
     pages = sorted((ROOT / "docs/decisions").glob("*.md"))
     assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1))
