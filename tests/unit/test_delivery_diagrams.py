@@ -6,15 +6,22 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import pytest
 
 from adapters.sqlite import deliveries
 from adapters.sqlite.moment import Moment
 from adapters.sqlite.schema import migrate
-from consumer.taken import Stage
+from consumer import Context, RetryLater
+from consumer.runtime import QueueRuntime
+from consumer.taken import Stage, Taken
 from core.clock import SystemClock
+from core.envelope import Envelope
+from core.identity import new_job_id
 from core.model import Reason, State
 from core.ports import Claim, DeadLetter, Outcome, Queued
+from tests.unit.consuming import Payload, consuming
 
 ROOT = Path(__file__).parents[2]
 ENDS = "[*]"
@@ -44,6 +51,40 @@ def diagram(heading: str) -> Diagram:
 
 def test_the_stages_are_those_of_a_consumer() -> None:
     assert diagram("In a consumer").names == {stage.value for stage in Stage}
+
+
+async def test_the_transitions_are_those_of_a_consumer(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: set[tuple[str, str]] = set()
+
+    def record(taken: Taken, name: str, value: Any) -> None:
+        if name == "stage":
+            before = getattr(taken, "stage", None)
+            seen.add((before.value if before else ENDS, value.value))
+        object.__setattr__(taken, name, value)
+
+    def act(_: Payload, ctx: Context) -> None:
+        if ctx.attempt == 1:
+            raise RetryLater(0.01)
+
+    monkeypatch.setattr(Taken, "__setattr__", record)
+    clock = SystemClock()
+    async with consuming(act, clock=clock, time_limit=20.0) as world:
+        await world.ended(await world.submit())
+        await world.ended(await world.submit(deadline=clock.wall() - 1))
+        astray = Envelope(new_job_id(), "thing.done", clock.wall()).headers() | {"cloudEvents_type": "thing.undone"}
+        await world.submit(headers=astray)
+        held = new_job_id()
+        await world.store.claim([Claim("work", held, "thing.done", 1.0, 0, 1, "another", 30.0)])
+        await world.submit(job_id=held)
+        await world.until(lambda: ("claiming", "putting off") in seen and ("waiting", "putting off") in seen)
+        await world.runtime.drain(2.0)
+        world.runtime = QueueRuntime("work", world.broker, None, world.tools)
+        await world.runtime.start()
+        await world.submit()
+        await world.submit(deadline=clock.wall() - 1)
+        await world.until(lambda: {("waiting", "running"), ("waiting", "settling")} <= seen)
+    drawn = diagram("In a consumer").edges
+    assert {edge for edge in seen if edge[0] != edge[1]} == drawn
 
 
 def test_the_states_are_those_that_a_program_writes() -> None:
