@@ -20,6 +20,7 @@ _log = logs.get("consumer.settle")
 
 # A delivery without a handler here comes back after 1, 2, 4 ... 60 s, 10 minutes in all: longer than a rollout takes.
 MOST_ASTRAY, _LAST_ASTRAY = 15, 60.0
+SETTLEMENTS = ("succeeded", "retry", "dead", "returned", "repeated")
 
 
 class Settler:
@@ -36,7 +37,7 @@ class Settler:
         self._clock = clock
         self.letters = Letters(queue, ledger, clock, chance, tally)
         self.later = PutOff(queue, chance, hold, self.hand_back)
-        self._counters = {word: metrics.DELIVERIES.labels(queue, word) for word in _SETTLEMENTS}
+        self._counters = {word: metrics.DELIVERIES.labels(queue, word) for word in SETTLEMENTS}
         metrics.CLAIMS_LOST.labels(queue)
 
     async def carry_out(self, plan: Plan, taken: Taken, envelope: Envelope, claim: Claim | None) -> None:
@@ -164,6 +165,3 @@ class Settler:
             return True
         self.hand_back(taken)
         return False
-
-
-_SETTLEMENTS = ("succeeded", "retry", "dead", "returned", "repeated")

@@ -7,12 +7,16 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
+import pytest
 from typer.main import get_command
 
 import consumer
 from autoscaler.model import AlertKind, Reason
 from cli.__main__ import app
 from cli.policies import ORACLE, POLICIES
+from consumer.settle import SETTLEMENTS
+from core.model import State
+from core.ports import Verdict
 from service.dead_letters import Replayed
 from service.routes import ReplayRequest
 from simulator.scenarios import SHAPES, WHOLE
@@ -20,10 +24,21 @@ from simulator.simulate import Score
 from tests.chaos.reliability import MINUTES
 
 ROOT = Path(__file__).parents[2]
+PAGES = [
+    page.relative_to(ROOT).as_posix()
+    for folder, pattern in ((".", "*.md"), ("docs", "**/*.md"), ("examples", "*.md"), ("helm", "**/*.md"), ("k8s", "*.md"))
+    for page in sorted((ROOT / folder).glob(pattern))
+]
 
 
 def _text(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
+
+
+def _headings(page: Path) -> set[str]:
+    """The anchors of a page, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
 
 
 def test_every_reason_of_a_decision_is_explained() -> None:
@@ -37,11 +52,48 @@ def test_every_alert_of_the_controller_is_explained() -> None:
 
 
 def test_the_files_that_the_pages_name_are_there() -> None:
-    gone = () if (ROOT / "tests/example").exists() else ("app/", "tests/example/")  # where the example was taken away
+    # The example and the examples may have been removed.
+    removable = {"tests/example": ("app/", "tests/example/"), "examples": ("examples/",)}
+    gone = tuple(name for folder, names in removable.items() if not (ROOT / folder).exists() for name in names)
     for page in ("docs/extending.md", "docs/architecture.md", "CONTRIBUTING.md"):
         named = re.findall(r"`((?:[\w.-]+/)+[\w.-]*)`", _text(page))
         assert named
         assert [name for name in named if not (ROOT / name).exists() and not name.startswith(gone)] == []
+
+
+def test_the_glossary_has_each_word_once_and_the_words_of_the_code() -> None:
+    rows = [row.split(" | ") for row in re.findall(r"^\| (.+) \|$", _text("docs/glossary.md"), re.MULTILINE)]
+    meanings = {cells[0]: cells[1] for cells in rows if cells[0] not in ("word", "---")}
+    assert len(meanings) == sum(cells[0] not in ("word", "---") for cells in rows)
+    for word, kind in (("state", State), ("verdict", Verdict)):
+        assert re.findall(r"`([a-z]+)`", meanings[word]) == [str(one) for one in kind]
+    assert tuple(re.findall(r"`([a-z]+)`", meanings["settlement"])) == SETTLEMENTS
+    for page in ("README.md", "docs/architecture.md"):
+        assert "glossary.md)" in _text(page)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_links_lead_to_files_and_headings(page: str) -> None:
+    for target, heading in re.findall(r"\]\((?![a-z]+:)([^)#\s]*)#?([^)\s]*)\)", _text(page)):
+        file = (ROOT / page).parent / target if target else ROOT / page
+        assert file.exists(), target
+        assert not heading or heading in _headings(file), f"{target}#{heading}"
+
+
+def test_the_site_has_every_page() -> None:
+    """`make docs-site` warns of a page that its menu lacks; this needs no tool."""
+    listed = re.findall(r"^ +- (?:[\w ]+: )?([\w./-]+\.md)$", _text("mkdocs.yml"), re.MULTILINE)
+    assert sorted(listed) == sorted({*PAGES, "bench/traces/README.md"})
+
+
+def test_decisions_are_numbered_by_their_files() -> None:
+    pages = sorted((ROOT / "docs/decisions").glob("*.md"))
+    assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1))
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert text.startswith(f"# {int(page.name[:4])}. ")
+        assert "**Why" in text
+        assert "**What it costs.**" in text
 
 
 def test_what_can_be_simulated_is_listed_as_it_is_typed() -> None:

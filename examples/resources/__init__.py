@@ -1,0 +1,1 @@
+"""What handlers are given: each is opened once a process, and closed at its end."""
