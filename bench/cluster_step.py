@@ -341,7 +341,7 @@ def compared(found: dict[str, Any]) -> Iterator[str]:
 
 async def run(namespace: Namespace, url: str, outcomes: str, folder: Path) -> dict[str, Any]:
     port, seen = free_port(), Seen()
-    broker = choose.broker(Settings(broker=url, connect_timeout=30), project.catalogue().topology())  # type: ignore[arg-type]
+    broker = choose.broker(Settings(broker=url, connect_timeout=30), project.catalogue().topology())
     await broker.open()
     connection = await aiormq.connect(url)
     await (await connection.channel()).queue_declare(RESULTS)

@@ -144,7 +144,7 @@ async def settled(port: int) -> float:
 
 
 async def publish_backlog(url: str, count: int) -> None:
-    settings = Settings(broker=url, connect_timeout=30)  # type: ignore[arg-type]  # pydantic makes it a secret
+    settings = Settings(broker=url, connect_timeout=30)
     broker = choose.broker(settings, project.catalogue().topology())
     await broker.open()
     for _ in range(count // 500):

@@ -75,7 +75,8 @@ class Worker(asyncio.Protocol):
         self.idle = asyncio.Event()
         self.cancelled, self.closed = asyncio.Event(), asyncio.Event()
         self.ready = False
-        self.seen = {"pod": os.environ.get("HOSTNAME", ""), "started": time.time(), "ready": 0.0, "first": 0.0}
+        self.pod = os.environ.get("HOSTNAME", "")
+        self.seen = {"started": time.time(), "ready": 0.0, "first": 0.0}
         self.seen |= {"settled": 0, "redelivered": 0, "handed_back": 0, "wait_sum": 0.0}
         self.waits: dict[int, int] = {}  # jobs by tenths of a second waited
 
@@ -202,7 +203,7 @@ class Worker(asyncio.Protocol):
             self.idle.clear()
             await self.idle.wait()
         await asyncio.sleep(0)  # acks of this turn
-        body = json.dumps(self.seen | {"waits": self.waits, "cpu": sum(os.times()[:2])}).encode()
+        body = json.dumps({"pod": self.pod} | self.seen | {"waits": self.waits, "cpu": sum(os.times()[:2])}).encode()
         content = frame(_HEADER, 1, struct.pack(">HHQH", 60, 0, len(body), 0)) + frame(_BODY, 1, body)
         self._transport.write(method(1, (60, 40), b"\0\0" + short("") + short(RESULTS) + b"\0") + content)
         self._transport.write(method(0, CLOSE, struct.pack(">H", 200) + short("") + b"\0\0\0\0"))
@@ -214,6 +215,7 @@ async def main() -> None:
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     url = urlsplit(os.environ["STEP_BROKER"])
+    assert url.hostname is not None  # noqa: S101 - the step names one
     _, worker = await loop.create_connection(Worker, url.hostname, url.port or 5672)
     server = await asyncio.start_server(worker.answer, "0.0.0.0", PORT)  # noqa: S104 - the kubelet and the controller ask here
     await stop.wait()

@@ -31,7 +31,7 @@ class Soon(SystemChance):
 
     def __init__(self) -> None:
         super().__init__()
-        self.uniform = lambda low, high: low  # type: ignore[assignment,misc]
+        self.uniform = lambda low, high: low  # type: ignore[assignment]  # its parameters have other names
 
 
 class Faults(Supervisor):

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 from urllib.parse import quote
 
 import aiormq
@@ -28,8 +29,8 @@ from tests.servers.rabbitmq import RabbitMQServer
 
 
 @asynccontextmanager
-async def opened(url: str, **settings: object) -> AsyncIterator[RabbitMQ]:
-    broker = RabbitMQ(url, TOPOLOGY, Settings(connect_timeout=15, **settings), SystemClock())  # type: ignore[arg-type]
+async def opened(url: str, **settings: Any) -> AsyncIterator[RabbitMQ]:
+    broker = RabbitMQ(url, TOPOLOGY, Settings(connect_timeout=15, **settings), SystemClock())
     await broker.open()
     try:
         assert broker.unready() is None

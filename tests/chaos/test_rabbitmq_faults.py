@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -35,11 +36,15 @@ async def test_killed_while_publishing_loses_nothing_that_was_confirmed(own_rabb
     async with opened(own_rabbitmq.url) as broker:
         confirmed: set[str] = set()
 
+        def keep(name: str, future: asyncio.Future[None]) -> None:
+            if not future.exception():
+                confirmed.add(name)
+
         async def pour() -> None:
             for n in range(2000):
                 names = [f"{n}-{i}" for i in range(5)]
                 for name, future in zip(names, broker.publish([message(j) for j in names]), strict=True):
-                    future.add_done_callback(lambda f, j=name: confirmed.add(j) if not f.exception() else None)
+                    future.add_done_callback(functools.partial(keep, name))
                 await asyncio.sleep(0.001)
 
         pouring = asyncio.create_task(pour())
@@ -166,12 +171,16 @@ async def test_an_end_right_behind_a_burst_of_confirms_ends_no_link(rabbitmq: Ra
     """The connection's own question to the broker, one a second, is then without its answer."""
     url = rabbitmq.vhost()
     async with LastWords(rabbitmq.port) as way, opened(url.replace(f":{rabbitmq.port}/", f":{way.port}/")) as broker:
+
+        def replaced(connection: object) -> bool:
+            return broker._publishing.connection is not connection
+
         for _ in range(3):
             publisher, connection = broker._outlet._publisher, broker._publishing.connection
             assert publisher is not None
             number = publisher._channel.number
             way.words = b"".join(frames.ack(number, 10_000 + n, multiple=False) for n in range(40))
-            await until(lambda gone=connection: broker._publishing.connection is not gone)  # type: ignore[misc]
+            await until(functools.partial(replaced, connection))
             await until(lambda: broker.unready() is None, within=30)
             await publish(broker, message())
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from autoscaler.actuators.kubernetes import Kubernetes, connect
+from autoscaler.ports import Workload
 from tests.servers.kubernetes import Namespace
 
 
@@ -35,3 +36,10 @@ async def aside(call: Callable[..., Any], *arguments: Any, **options: Any) -> An
     """Run what blocks without stopping the loop."""
     work: Awaitable[Any] = asyncio.to_thread(call, *arguments, **options)
     return await work
+
+
+def seen(actuator: Kubernetes, name: str = "email") -> Workload:
+    """Its view of a workload that is there."""
+    found = actuator.seen(name)
+    assert found is not None
+    return found

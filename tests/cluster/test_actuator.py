@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 
 import pytest
 
 from autoscaler.actuators.kubernetes import Kubernetes, connect
+from autoscaler.actuators.kubernetes.followed import Followed
 from autoscaler.actuators.kubernetes.objects import DELETION_COST
 from autoscaler.model import Pause
-from autoscaler.ports import Workload
 from core.errors import ActuatorError, SettingsError
-from tests.cluster.steps import aside, opened, until
+from tests.cluster.steps import aside, opened, seen, until
 from tests.servers.kubernetes import Namespace
-
-
-def _seen(actuator: Kubernetes, name: str = "email") -> Workload:
-    seen = actuator.seen(name)
-    assert seen is not None
-    return seen
 
 
 def _ready(actuator: Kubernetes, count: int, name: str = "email") -> list[str]:
     """The names of its replicas when there are so many, all ready; else none."""
-    seen = actuator.seen(name)
-    replicas = seen.replicas if seen else ()
+    there = actuator.seen(name)
+    replicas = there.replicas if there else ()
     return [one.name for one in replicas] if len(replicas) == count and all(one.ready for one in replicas) else []
+
+
+def _pauses(actuator: Kubernetes, how: Pause) -> bool:
+    return seen(actuator).pause is how
 
 
 def _costs(namespace: Namespace) -> dict[str, str]:
@@ -38,18 +37,18 @@ def _costs(namespace: Namespace) -> dict[str, str]:
 async def test_seen_follows_and_scaling_up_and_down_is_seen(namespace: Namespace) -> None:
     namespace.workload("email", 1)
     async with opened(namespace, "email") as actuator:
-        assert _seen(actuator).asked == 1
+        assert seen(actuator).asked == 1
         await until(lambda: _ready(actuator, 1))
-        assert _seen(actuator).replicas[0].metrics.endswith(":9100/metrics")
+        assert seen(actuator).replicas[0].metrics.endswith(":9100/metrics")
         await actuator.scale("email", 3, [], "backlog 300: 1 -> 3")
-        assert _seen(actuator).asked == 3, "at once, before the watch tells it"
+        assert seen(actuator).asked == 3, "at once, before the watch tells it"
         await until(lambda: _ready(actuator, 3))
         await actuator.scale("email", 0, [], "idle")
-        await until(lambda: not _seen(actuator).replicas)
-        assert _seen(actuator).asked == 0
+        await until(lambda: not seen(actuator).replicas)
+        assert seen(actuator).asked == 0
         await aside(namespace.kubectl, "scale", "deployment/email", "--replicas=2")
         await until(lambda: _ready(actuator, 2))
-        assert time.monotonic() - _seen(actuator).at < 10.0
+        assert time.monotonic() - seen(actuator).at < 10.0
     events = namespace.get("events")["items"]
     said = {event["message"] for event in events if event["reason"] == "Scaled" and event["involvedObject"]["name"] == "email"}
     assert said == {"1 -> 3: backlog 300: 1 -> 3", "3 -> 0: idle"}
@@ -67,9 +66,11 @@ async def test_the_idlest_go_first_and_only_candidates_are_marked(namespace: Nam
         kept = await until(lambda: _ready(actuator, 4))
         assert set(kept) == {*busy, idle[0]}
         assert set((await aside(_costs, namespace)).values()) == {""}, "who stays is not marked"
+        followed = actuator._followed["email"]
+        assert isinstance(followed, Followed)
         # One that was marked by somebody is not among the idle now: it stays, and its mark with it.
         await aside(namespace.kubectl, "annotate", "pod", busy[0], f"{DELETION_COST}=-50")
-        await until(lambda: any(pod.cost == -50 for pod in actuator._followed["email"].pods))
+        await until(lambda: any(pod.cost == -50 for pod in followed.pods))
         await actuator.scale("email", 2, [idle[0], busy[2], busy[1], busy[0]], "fewer")
         kept = await until(lambda: _ready(actuator, 2))
         assert set(kept) == {busy[0], busy[1]}
@@ -89,18 +90,18 @@ async def test_a_stateful_set_is_scaled(namespace: Namespace) -> None:
 async def test_pause_is_an_annotation(namespace: Namespace) -> None:
     namespace.workload("email", 0)
     async with opened(namespace, "email") as actuator:
-        assert _seen(actuator).pause is Pause.NONE
+        assert seen(actuator).pause is Pause.NONE
         for word, meant in (("in", Pause.IN), ("out", Pause.OUT), ("all", Pause.ALL), ("yes please", Pause.ALL)):
             await aside(namespace.kubectl, "annotate", "--overwrite", "deployment/email", f"headrace/pause={word}")
-            await until(lambda meant=meant: _seen(actuator).pause is meant)
+            await until(functools.partial(_pauses, actuator, meant))
             await aside(namespace.kubectl, "annotate", "deployment/email", "headrace/pause-")
-            await until(lambda: _seen(actuator).pause is Pause.NONE)
+            await until(lambda: seen(actuator).pause is Pause.NONE)
 
 
 async def test_a_workload_that_is_deleted_is_unknown_until_it_is_remade(namespace: Namespace) -> None:
     namespace.workload("email", 0)
     async with opened(namespace, "email", "other") as actuator:
-        assert _seen(actuator).asked == 0
+        assert seen(actuator).asked == 0
         assert actuator.seen("other") is None
         with pytest.raises(ActuatorError, match="does not exist"):
             await actuator.scale("other", 1, [], "more")
@@ -120,14 +121,14 @@ async def test_pods_that_cannot_be_placed_and_a_quota_are_told(namespace: Namesp
     namespace.workload("huge", 1, cpu="1000")
     namespace.workload("email", 1)
     async with opened(namespace, "huge", "email") as actuator:
-        await until(lambda: "Insufficient cpu" in _seen(actuator, "huge").unschedulable)
+        await until(lambda: "Insufficient cpu" in seen(actuator, "huge").unschedulable)
         await until(lambda: _ready(actuator, 1))
-        assert _seen(actuator).unschedulable == ""
+        assert seen(actuator).unschedulable == ""
         await aside(namespace.kubectl, "create", "quota", "few", "--hard=pods=3")
         await until(lambda: namespace.get("quota", "few").get("status", {}).get("used"))
         await actuator.scale("email", 4, [], "more")
-        await until(lambda: "exceeded quota" in _seen(actuator).unschedulable)
-        assert _seen(actuator).asked == 4
+        await until(lambda: "exceeded quota" in seen(actuator).unschedulable)
+        assert seen(actuator).asked == 4
         await aside(namespace.kubectl, "delete", "quota", "few")
 
 
@@ -138,15 +139,15 @@ async def test_a_quota_is_told_of_a_stateful_set(namespace: Namespace) -> None:
         await until(lambda: _ready(actuator, 1, "statefulset/store"))
         await until(lambda: namespace.get("quota", "few").get("status", {}).get("used"))
         await actuator.scale("statefulset/store", 3, [], "more")
-        await until(lambda: "2 of 3 pods exist" in _seen(actuator, "statefulset/store").unschedulable)
+        await until(lambda: "2 of 3 pods exist" in seen(actuator, "statefulset/store").unschedulable)
 
 
 async def test_an_image_that_is_not_there_gives_replicas_that_are_not_ready(namespace: Namespace) -> None:
     namespace.workload("email", 2, image="headrace.invalid/nothing:1")
     async with opened(namespace, "email") as actuator:
-        seen = await until(lambda: len(_seen(actuator).replicas) == 2 and _seen(actuator))
-        assert not any(one.ready for one in seen.replicas)
-        why = await until(lambda: "Pull" in _seen(actuator).unready and _seen(actuator).unready, 60.0)
+        there = await until(lambda: len(seen(actuator).replicas) == 2 and seen(actuator))
+        assert not any(one.ready for one in there.replicas)
+        why = await until(lambda: "Pull" in seen(actuator).unready and seen(actuator).unready, 60.0)
         assert why.startswith(("2 pods: ", "1 pod: "))
         assert "headrace.invalid/nothing:1" in why
 
@@ -180,7 +181,7 @@ async def _tried(actuator: Kubernetes, replicas: int) -> str:
         await actuator.scale("email", replicas, [], "why not")
     except ActuatorError as error:
         return "another writer at each" if "another writer at each" in str(error) else str(error)
-    assert _seen(actuator).asked == replicas
+    assert seen(actuator).asked == replicas
     return "done"
 
 
@@ -201,7 +202,7 @@ async def test_a_workload_that_an_hpa_scales_is_refused(namespace: Namespace) ->
     async with opened(namespace, "email", "points") as actuator:
         with pytest.raises(ActuatorError, match=r"HorizontalPodAutoscaler 'cpu'.*delete it"):
             await actuator.scale("email", 2, [], "more")
-        assert _seen(actuator).asked == 1
+        assert seen(actuator).asked == 1
         await actuator.scale("points", 1, [], "more")
 
 
@@ -217,7 +218,7 @@ async def test_a_workload_that_keda_scales_is_refused(namespace: Namespace) -> N
     namespace.apply(definition | {"metadata": {"name": "scaledobjects.keda.sh"}})
     try:
         kubectl("wait", "--for=condition=Established", "crd/scaledobjects.keda.sh")
-        scaled = {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": {"name": "by-queue"}}
+        scaled: dict[str, object] = {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": {"name": "by-queue"}}
         await until(lambda: "by-queue" in _applied(namespace, scaled | {"spec": {"scaleTargetRef": {"name": "email"}}}))
         namespace.workload("email", 1)
         async with opened(namespace, "email") as actuator:

@@ -14,7 +14,7 @@ import pytest
 
 from autoscaler.actuators.kubernetes import Lease, connect
 from core.errors import ActuatorError
-from tests.cluster.steps import aside, opened, until
+from tests.cluster.steps import aside, opened, seen, until
 from tests.servers.kubernetes import Namespace
 
 
@@ -134,9 +134,9 @@ async def test_a_connection_that_stalls_is_noticed_and_made_anew(namespace: Name
             await asyncio.wait_for(actuator.scale("email", 1, [], "more"), 15.0)
         await until(lambda: not lease.leading, 7.0)
         await until(lambda: actuator._followed["email"].down, 10.0)
-        assert actuator.seen("email").at <= stalled + 0.1
+        assert seen(actuator, "email").at <= stalled + 0.1
         tunnel.passing.set()
-        await until(lambda: lease.leading and actuator.seen("email").at > stalled + 1.0, 15.0)
+        await until(lambda: lease.leading and seen(actuator, "email").at > stalled + 1.0, 15.0)
         await actuator.scale("email", 2, [], "more")
         await lease.close()
     await tunnel.close()
@@ -158,11 +158,11 @@ async def test_an_api_server_that_is_killed_and_comes_back(namespace: Namespace)
             with pytest.raises(ActuatorError, match="did not answer"):
                 await actuator.scale("email", 2, [], "more")
             await asyncio.sleep(20.0 - (time.monotonic() - killed))
-            assert actuator.seen("email").at <= killed
+            assert seen(actuator, "email").at <= killed
             assert not any(lease.leading for lease in leases)
         finally:
             await aside(cluster.component, "start", "kube-apiserver")
-        back = await _timed(lambda: actuator.seen("email").at > killed, 40.0)
+        back = await _timed(lambda: seen(actuator, "email").at > killed, 40.0)
         led = await _timed(lambda: any(lease.leading for lease in leases), 20.0)
         print(f"gave up after {gave_up:.2f} s; view {back:.2f} s after the start, leader {led:.2f} s later")
         await actuator.scale("email", 2, [], "more")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -14,8 +15,8 @@ MOST, AGE = 10, 60.0
 SETTINGS = Settings(journal_records=MOST, journal_age=AGE, store_timeout=0.5)
 
 
-def record(queue: str, at: float, wanted: int = 1, **more: object) -> ScalingRecord:
-    return ScalingRecord(queue, "consumer", at, asked=1, wanted=wanted, reason="steady", text="backlog 0", **more)  # type: ignore[arg-type]
+def record(queue: str, at: float, wanted: int = 1, **more: Any) -> ScalingRecord:
+    return ScalingRecord(queue, "consumer", at, asked=1, wanted=wanted, reason="steady", text="backlog 0", **more)
 
 
 class JournalContract:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -21,15 +22,15 @@ def claim(job_id: str, token: str = "t1", *, queue: str = "email", attempt: int 
     return Claim(queue, job_id, "user.registered", AT, replay, attempt, token, LEASE)
 
 
-def outcome(of: Claim, state: State, **more: object) -> Outcome:
-    return Outcome(of, state, AT + 5, **more)  # type: ignore[arg-type]  # a test's shorthand
+def outcome(of: Claim, state: State, **more: Any) -> Outcome:
+    return Outcome(of, state, AT + 5, **more)
 
 
 def letter(
-    dead_id: str, *, queue: str = "email", job_type: str | None = "user.registered", died_at: float = AT, **more: object
+    dead_id: str, *, queue: str = "email", job_type: str | None = "user.registered", died_at: float = AT, **more: Any
 ) -> DeadLetter:
     body, headers = b"\x00\xffbytes", {"headrace-version": "9", "ü": "世"}
-    return DeadLetter(dead_id, queue, Reason.MALFORMED, died_at, headers, body, job_type=job_type, **more)  # type: ignore[arg-type]
+    return DeadLetter(dead_id, queue, Reason.MALFORMED, died_at, headers, body, job_type=job_type, **more)
 
 
 PassTime = Callable[[float], Awaitable[None]]
@@ -173,11 +174,13 @@ class OutcomesContract:
         failure = Failure("ValueError", "no", "trace")
         succeeded = outcome(good, State.SUCCEEDED, result='{"n":1}')
         await store.settle([succeeded, outcome(bad, State.RETRYING, failure=failure, next_at=AT + 9)])
-        (done,) = (await store.job(good.job_id)).deliveries  # type: ignore[union-attr]  # it was claimed
+        first, second = await store.job(good.job_id), await store.job(bad.job_id)
+        assert first is not None
+        assert second is not None
+        (done,), (retrying,) = first.deliveries, second.deliveries
         assert (done.state, done.result, done.progress) == (State.SUCCEEDED, '{"n":1}', '{"done":3}')
         assert (done.ended_at, done.attempts) == (AT + 5, 1)
         assert done.started_at is not None
-        (retrying,) = (await store.job(bad.job_id)).deliveries  # type: ignore[union-attr]  # it was claimed
         assert (retrying.state, retrying.failure, retrying.next_at) == (State.RETRYING, failure, AT + 9)
 
     async def test_dead_writes_the_letter_too(self, store: OutcomeStore) -> None:
@@ -195,7 +198,9 @@ class OutcomesContract:
         await store.bury([letter("d1"), letter("d1", died_at=AT + 1), letter("d2", job_type=None)])
         page = await store.dead_letters()
         assert {item.dead_id for item in page.items} == {"d1", "d2"}
-        assert (await store.dead_letter("d1")).died_at == AT  # type: ignore[union-attr]  # it was written
+        written = await store.dead_letter("d1")
+        assert written is not None
+        assert written.died_at == AT
 
     async def test_a_letter_that_dies_again_after_its_replay_is_there_anew(self, store: OutcomeStore) -> None:
         await store.bury([letter("d1")])
@@ -353,7 +358,9 @@ class OutcomesContract:
         await self._granted(store, asked)
         await store.settle([outcome(asked, State.DEAD, dead=letter("d1", job_id=asked.job_id))])
         assert await store.replayed("d1", AT + 7, 1)
-        assert (await store.dead_letter("d1")).replayed_at == AT + 7  # type: ignore[union-attr]  # it was written
+        written = await store.dead_letter("d1")
+        assert written is not None
+        assert written.replayed_at == AT + 7
         assert await self._state(store, asked) is State.QUEUED
         await self._granted(store, claim(asked.job_id, "t2", replay=1))
         assert await self._verdict(store, replace(asked, token="t3")) is Verdict.STALE

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 import redis.asyncio as aioredis
+from redis.typing import EncodableT
 
 from adapters.journal_text import to_text
 from adapters.redis import RedisJournal, RedisOutcomes
@@ -74,10 +75,10 @@ class TestOutcomes(OutcomesContract):
         asked = claim(new_job_id())
         await self._granted(store, asked)
         await store.bury([letter("d1")])
-        left = {key: server.ask("TTL", key) for server in servers[1] for key in server.ask("KEYS", "headrace:*")}  # type: ignore[attr-defined]
+        left = {key: server.ask("TTL", key) for server in servers[1] for key in server.ask("KEYS", "headrace:*")}
         kept = {key for key, seconds in left.items() if seconds == -1}
         assert {key.partition(":")[2].partition(":")[0] for key in kept} == {"dead"}
-        assert all(0 < seconds <= 60 for key, seconds in left.items() if key not in kept)  # type: ignore[operator]
+        assert all(0 < seconds <= 60 for key, seconds in left.items() if key not in kept)
 
 
 class TestJournal(JournalContract):
@@ -107,7 +108,7 @@ async def test_what_is_old_goes_with_the_next_append_and_all_goes_once_nothing_c
     clock = SystemClock()
     async with aioredis.Redis.from_url(redis_server.url) as client:
         for age in (AGE + 10, AGE + 5, AGE / 2):
-            entry = {"record": to_text(record("email", clock.wall() - age, int(age)))}
+            entry: dict[EncodableT, EncodableT] = {"record": to_text(record("email", clock.wall() - age, int(age)))}
             await client.xadd("headrace:journal:email", entry, id=f"{int((clock.wall() - age) * 1000)}-0")
         await journal.append([record("email", clock.wall(), 1)])
         assert [r.wanted for r in await journal.tail("email", 9)] == [int(AGE / 2), 1]

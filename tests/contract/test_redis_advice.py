@@ -84,7 +84,7 @@ def test_old_versions_replicas_and_clusters_that_are_down_are_told() -> None:
     ],
 )
 def test_a_url_leads_to_hosts(url: str, address: Address, login: tuple[str, ...]) -> None:
-    assert Settings(outcomes=url).outcomes.get_secret_value() == url  # type: ignore[arg-type]  # pydantic makes a SecretStr of it
+    assert Settings(outcomes=url).outcomes.get_secret_value() == url
     assert parse(url) == (address, login)
 
 

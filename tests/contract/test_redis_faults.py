@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis.asyncio as aioredis
@@ -149,9 +150,9 @@ async def test_a_server_that_answers_ping_and_nothing_else_is_away(own_redis: Re
     own_redis.ask("ACL", "SETUSER", "default", "-@all", "+ping", "+hello", "+client")
     await away(own_store, "its ACL refuses the user")
     async with aioredis.Redis(port=own_redis.port, username="admin", password="word") as admin:
-        await admin.execute_command("ACL", "SETUSER", "default", "+@all", "-evalsha", "-eval")
+        await admin.execute_command("ACL", "SETUSER", "default", "+@all", "-evalsha", "-eval")  # type: ignore[no-untyped-call]  # redis-py has no types there
         await away(own_store, "its ACL refuses the user")
-        await admin.execute_command("ACL", "SETUSER", "default", "+evalsha", "+eval")
+        await admin.execute_command("ACL", "SETUSER", "default", "+evalsha", "+eval")  # type: ignore[no-untyped-call]  # as above
     await back(own_store)
 
 
@@ -197,7 +198,9 @@ async def test_a_bad_record_is_that_item_s_fault(store: RedisOutcomes, redis_ser
     for one in (store.queued([queued]), store.unconfirmed([queued]), store.progress(bad, "1"), store.job(bad.job_id)):
         with pytest.raises(BadRecord):
             await one
-    assert (await store.job(good[0].job_id)).deliveries[0].state is State.RUNNING, "of a batch nothing is done"  # type: ignore[union-attr]
+    record = await store.job(good[0].job_id)
+    assert record is not None
+    assert record.deliveries[0].state is State.RUNNING, "of a batch nothing is done"
     assert await store.settle([outcome(c, State.SUCCEEDED) for c in good]) == [True] * 10
 
 
@@ -222,8 +225,9 @@ async def test_what_cannot_be_encoded_is_that_item_s_fault(store: RedisOutcomes,
         await store.bury([letter("good"), replace(dead, dead_id="d2")])
     assert not (await store.dead_letters()).items
     for text in ("queue", "job_id"):
+        wrong: dict[str, Any] = {text: "\udcff"}
         with pytest.raises(BadRecord):
-            await store.claim([replace(good[0], **{text: "\udcff"})])  # type: ignore[arg-type]
+            await store.claim([replace(good[0], **wrong)])
 
 
 @pytest.mark.parametrize("next_at", [-5.0, 0.0, 1e15, float("inf")])

@@ -12,6 +12,7 @@ from core.clock import SystemClock
 from core.errors import StoreUnavailable
 from core.identity import new_job_id
 from core.model import State
+from core.ports import DeadLetter
 from core.settings import Settings
 from tests.contract.outcomes_suite import AT, claim, letter, outcome
 from tests.servers.redis import RedisCluster, RedisServer
@@ -33,8 +34,8 @@ async def on_cluster(redis_cluster: RedisCluster) -> AsyncIterator[RedisOutcomes
     await store.close()
 
 
-def ids(items: Sequence[object]) -> list[str]:
-    return [item.dead_id for item in items]  # type: ignore[attr-defined]  # of letters
+def ids(items: Sequence[DeadLetter]) -> list[str]:
+    return [item.dead_id for item in items]
 
 
 async def test_a_page_without_a_match_ends_and_goes_on(store: RedisOutcomes) -> None:
@@ -99,7 +100,7 @@ async def test_on_a_cluster_a_letter_that_is_not_listed_is_listed_by_a_purge_or_
     ended = outcome(asked, State.DEAD, dead=dead)
     assert await on_cluster.settle([ended]) == [True]
     lists = redis_cluster.primary_of("{headrace:dead}")
-    names = [str(name) for name in lists.ask("KEYS", "{headrace:dead}*")]  # type: ignore[attr-defined]
+    names = [str(name) for name in lists.ask("KEYS", "{headrace:dead}*")]
     assert len(names) == 4
     for mend in (on_cluster.purge, lambda: on_cluster.settle([ended])):
         lists.ask("DEL", *names)  # as if the process had ended in between

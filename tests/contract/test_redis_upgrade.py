@@ -31,7 +31,7 @@ class Former:
 
     async def _run(self, script: str, job_id: str | None, *arguments: Any) -> Any:
         keys = [] if job_id is None else [f"headrace:job:{job_id}"]
-        return await self.client.eval(script, len(keys), *keys, *arguments)  # type: ignore[misc]  # redis-py's type is of both clients
+        return await self.client.eval(script, len(keys), *keys, *arguments)
 
     async def queued(self, c: Claim) -> None:
         await self._run(scripts.QUEUED, c.job_id, TTL, "queued", "unconfirmed", c.job_type, c.accepted_at, 1, c.queue)

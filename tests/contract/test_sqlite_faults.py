@@ -247,8 +247,8 @@ async def test_a_file_of_the_version_before_keeps_all_that_is_in_it(tmp_path: Pa
         old.execute("INSERT INTO owners VALUES ('killed', 'here', 1, '1', 1.0)")
         old.execute("INSERT INTO jobs VALUES (?, 'user.registered', 1.0)", (ran.job_id,))
         columns = "job_id, queue, state, attempt, token, lease_until, touched_at"
-        row = (ran.job_id, "email", "running", 1, "x", now + 600, now)
-        old.execute(f"INSERT INTO deliveries ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)  # noqa: S608 - our own text
+        delivery = (ran.job_id, "email", "running", 1, "x", now + 600, now)
+        old.execute(f"INSERT INTO deliveries ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", delivery)  # noqa: S608 - our own text
         columns = "dead_id, queue, reason, died_at, attempts, headers, body"
         old.execute(f"INSERT INTO dead_letters ({columns}) VALUES ('d1', 'one', 'rejected', 1, 1, '{{}}', x'00')")  # noqa: S608 - our own text
     old.close()

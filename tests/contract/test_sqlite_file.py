@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import resource
@@ -20,6 +21,7 @@ from adapters.sqlite import SqliteBroker, SqliteOutcomes
 from adapters.sqlite.database import DatabaseUnavailable, Unanswered
 from adapters.sqlite.liveness import this_process
 from adapters.sqlite.schema import SCHEMA, STEPS, VERSION
+from adapters.sqlite.subscription import SqliteSubscription
 from core.chance import SystemChance
 from core.clock import SystemClock
 from core.errors import BadRecord, BrokerError, BrokerUnavailable, PublishTimeout, StoreUnavailable, Unpublishable
@@ -63,9 +65,11 @@ async def eventually(attempt: Callable[[], Any]) -> None:
     async with asyncio.timeout(WITHIN):
         while True:
             try:
-                return await attempt()
+                await attempt()
             except (BrokerError, StoreUnavailable):
                 await asyncio.sleep(0.02)
+            else:
+                return
 
 
 async def refused(asked: Any, *errors: type[BaseException]) -> BaseException:
@@ -310,8 +314,11 @@ async def test_the_writer_survives_whatever_a_piece_does(world: World, piece: Ca
 
 async def test_a_piece_that_is_at_fault_undoes_no_neighbour(world: World) -> None:
     database = world.broker.database
-    add = "INSERT INTO jobs VALUES (?, 'x', 0)"
-    pieces = [database.write(lambda c, n=n: c.execute(add, (n,)).rowcount) for n in ("a", "\udcff", "b", 1 << 70, "a")]  # type: ignore[misc]
+
+    def add(name: object, connection: sqlite3.Connection) -> int:
+        return connection.execute("INSERT INTO jobs VALUES (?, 'x', 0)", (name,)).rowcount
+
+    pieces = [database.write(functools.partial(add, name)) for name in ("a", "\udcff", "b", 1 << 70, "a")]
     answers = await asyncio.gather(*pieces, return_exceptions=True)
     assert [type(a) for a in answers] == [int, BadRecord, int, BadRecord, BadRecord]
 
@@ -322,7 +329,7 @@ class Broken(SystemChance):
     def __init__(self, times: int) -> None:
         super().__init__()
         draw, self.left = self.uniform, times
-        self.uniform: Callable[[float, float], float] = lambda low, high: self._fail_or(draw(low, high))
+        self.uniform = lambda low, high: self._fail_or(draw(low, high))  # type: ignore[assignment]  # its parameters have other names
 
     def _fail_or(self, drawn: float) -> float:
         self.left -= 1
@@ -381,6 +388,7 @@ async def test_what_was_taken_without_our_knowledge_is_given_all_the_same(world:
         )
     other.close()
     slow = [database.write(lambda c: time.sleep(TIMEOUT * 0.75)), *(database.write(lambda c: time.sleep(0.1)) for _ in range(20))]
+    assert isinstance(subscription, SqliteSubscription)
     subscription._look.set()
     await asyncio.gather(*slow, return_exceptions=True)
     assert len(await inbox.wait_for(2, WITHIN)) == 2
@@ -394,8 +402,8 @@ async def test_one_message_that_cannot_be_stored_is_its_own_fault(world: World) 
         Message("s", "b.happened", {"x": "\udcff"}, b""),
         Message("n", "b.happened", {"x": 7j}, b""),  # type: ignore[dict-item]  # what a program may do
         Message("o", "b.happened", {}, b"", priority=1 << 70),
-        Message("b", "b.happened", {}, None),  # type: ignore[arg-type]
-        Message("d", "b.happened", {}, b"", queue="one", delay="soon"),  # type: ignore[arg-type]
+        Message("b", "b.happened", {}, None),  # type: ignore[arg-type]  # what a program may do
+        Message("d", "b.happened", {}, b"", queue="one", delay="soon"),  # type: ignore[arg-type]  # as above
     ]
     window = [message("first"), *bad, message("last")]
     answers = await asyncio.gather(*world.broker.publish(window), return_exceptions=True)
@@ -473,13 +481,13 @@ async def test_a_file_of_the_release_before_keeps_all_that_is_in_it(tmp_path: Pa
             old.execute(add, (number, state, due, owner, f'{{"cloudEvents_id": "{number}"}}'))
         old.execute(add, (11, 2, now - 1, None, '{"cloudEvents_id": "11"}'))
         old.execute("INSERT INTO owners VALUES ('dead', 'another boot', 1, '1', ?)", (now,))
-        for job, state, lease, due in (
+        for job, named, lease, next_at in (
             (ran, "running", now + 600, None),
             (waits, "retrying", 0, now + 600),
             (dead, "dead", 0, None),
         ):
             old.execute("INSERT INTO jobs VALUES (?, 'user.registered', ?)", (job, now))
-            old.execute(run, (job, state, lease, due, now))
+            old.execute(run, (job, named, lease, next_at, now))
         old.execute(
             "INSERT INTO dead_letters VALUES ('d1', 'email', 'user.registered', ?, 'expired', ?, 1, '{}', x'ff', NULL, NULL)",
             (dead, now),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from adapters.sqlite import SqliteBroker, SqliteOutcomes
 from core.clock import SystemClock
 from core.errors import BrokerError
 from core.identity import new_job_id
-from core.ports import Subscription, Verdict
+from core.ports import Delivery, Subscription, Verdict
 from core.settings import Settings
 from tests.contract.broker_suite import TOPOLOGY, Inbox, message, subscribed
 from tests.contract.outcomes_suite import claim
@@ -65,12 +66,12 @@ class System:
             except BrokerError:
                 await asyncio.sleep(0.02)
 
-    async def _delivered(self, number: str, settle: object) -> None:
+    async def _delivered(self, number: str, settle: Callable[[Delivery], None]) -> None:
         while True:
             got, self.inbox.got = self.inbox.got, []
             for delivery in got:
                 if delivery.headers["cloudEvents_id"] == number:
-                    settle(delivery)  # type: ignore[operator]  # one of the subscription's own
+                    settle(delivery)
                 else:
                     self.subscription.ack(delivery)
             if any(delivery.headers["cloudEvents_id"] == number for delivery in got):

@@ -73,7 +73,7 @@ class Online:
             (self.folder / "kubeconfig").write_text(json.dumps({"apiVersion": "v1", "kind": "Config", **whole}))
             yield self.folder / "kubeconfig"
 
-    async def _answer(self, request: web.Request) -> web.Response:
+    async def _answer(self, request: web.BaseRequest) -> web.Response:
         told = {"/version": {"major": "1", "minor": "35", "gitVersion": "v1.35.0"}} | self._discovery()
         told |= {_path(one): one for one in self.objects}
         self.asked.append(request.path)
@@ -85,10 +85,11 @@ class Online:
         groups = [version.partition("/") for version in _KINDS if "/" in version]
         named = [{"groupVersion": f"{group}/{version}", "version": version} for group, _, version in groups]
         listed = [{"name": one["groupVersion"].partition("/")[0], "versions": [one], "preferredVersion": one} for one in named]
-        return {
+        roots: dict[str, Object] = {
             "/api": {"kind": "APIVersions", "versions": ["v1"]},
             "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": listed},
-        } | {_root(version): _resources(version, kinds) for version, kinds in _KINDS.items()}
+        }
+        return roots | {_root(version): _resources(version, kinds) for version, kinds in _KINDS.items()}
 
 
 def _root(version: str) -> str:

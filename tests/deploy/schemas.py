@@ -63,7 +63,7 @@ def _optional(api: str, kind: str) -> dict[str, Any] | None:
     group, _, version = api.rpartition("/")
     file = CRDS / f"{kind}-{group}-{version}.json"
     if file.exists():
-        whole = json.loads(file.read_text(encoding="utf-8"))
+        whole: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return whole | {"allOf": [{"properties": {"metadata": {"$ref": _META}}}]}
     if api == "rabbitmq.com/v1beta1":
         spec = yaml.safe_load((CRDS / "rabbitmq.com.yaml").read_text(encoding="utf-8")).get(kind)
@@ -76,9 +76,9 @@ def _optional(api: str, kind: str) -> dict[str, Any] | None:
 def _kubernetes(version: str) -> Registry[Any]:
     """The package reads its 2 MB of definitions anew for each object; here once a version."""
     definitions = schema_contents(f"{_folder(version)}/_definitions.json", version)
-    return (
-        Registry().with_resource(definitions["$id"], Resource.from_contents(definitions, default_specification=DRAFT202012)).crawl()
-    )
+    whole = Resource.from_contents(definitions, default_specification=DRAFT202012)
+    registry: Registry[Any] = Registry().with_resource(definitions["$id"], whole)
+    return registry.crawl()
 
 
 def _folder(version: str) -> str:

@@ -19,8 +19,8 @@ COMMON = {"example.com/owner": "jobs", "example.com/kind": "any"}
 def test_every_object_has_them_and_no_pod_that_one_makes(path: Path) -> None:
     release = Release.of(path, {"commonAnnotations": COMMON})
     for one in release.objects:
-        assert COMMON.items() <= annotations(one).items(), one
-    assert [str(pod) for pod in release.workloads if pod.kind != "Pod" and "example.com/kind" in annotations(pod.pod)] == []
+        assert COMMON.items() <= annotations_of(one).items(), one
+    assert [str(pod) for pod in release.workloads if pod.kind != "Pod" and "example.com/kind" in annotations_of(pod.pod)] == []
 
 
 def test_an_objects_own_go_before_them_an_empty_one_too() -> None:
@@ -37,15 +37,15 @@ def test_an_objects_own_go_before_them_an_empty_one_too() -> None:
     with_own = [*release.kinds("NetworkPolicy", "Ingress", "Pod"), release.named("ServiceAccount", "headrace-programs") or {}]
     assert len(with_own) > 8
     for one in [*with_own, release.named("Service", "headrace-gateway") or {}]:
-        assert (COMMON | own).items() <= annotations(one).items(), one
+        assert (COMMON | own).items() <= annotations_of(one).items(), one
 
 
 def test_hooks_and_kept_secrets_stay_what_they_are() -> None:
     dev = {"keep": True}
     release = Release.of({"commonAnnotations": COMMON, "rabbitmq": {"dev": dev}, "redis": {"dev": dev}})
-    kept = [one["metadata"]["name"] for one in release.objects if annotations(one).get("helm.sh/resource-policy") == "keep"]
+    kept = [one["metadata"]["name"] for one in release.objects if annotations_of(one).get("helm.sh/resource-policy") == "keep"]
     assert sorted(kept) == ["headrace-rabbitmq-user", "headrace-redis"]
-    hooks = {one["kind"]: annotations(one)["helm.sh/hook"] for one in release.objects if "helm.sh/hook" in annotations(one)}
+    hooks = {one["kind"]: annotations_of(one)["helm.sh/hook"] for one in release.objects if "helm.sh/hook" in annotations_of(one)}
     assert hooks == {"Job": "post-install,post-upgrade,post-rollback", "Pod": "test"}
 
 
@@ -63,5 +63,5 @@ def test_one_value_says_how_many_old_revisions_are_kept() -> None:
     assert set(found.values()) == {0}
 
 
-def annotations(one: Object) -> dict[str, str]:
+def annotations_of(one: Object) -> dict[str, str]:
     return dict(one["metadata"].get("annotations") or {})

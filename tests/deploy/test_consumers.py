@@ -167,7 +167,7 @@ def test_null_clears_too_where_helm_lets_it_through(key: str) -> None:
     """All but Helm 4 with a parent's values.yaml, which drops it: then what is below stays."""
     for program in _programs():
         objects = render({"consumerDefaults": BELOW, "consumers": {"payouts": {key: None}}}, program=program)
-        empty = [] if isinstance(BELOW[key], list) else {}
+        empty: list[Any] | dict[str, Any] = [] if isinstance(BELOW[key], list) else {}
         if key != "topologySpreadConstraints":  # null is a value there: pods are spread
             assert _plain(objects) == _plain(render({"consumerDefaults": BELOW, "consumers": {"payouts": {key: empty}}}))
     some = {"nodeSelector": {"disk": None}, "resources": {"limits": {"cpu": None}}}

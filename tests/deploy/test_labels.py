@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from tests.deploy.render import Object, combinations, render
 
 pytestmark = pytest.mark.needs("helm")
 
-TWICE = {
+TWICE: dict[str, dict[str, Any]] = {
     "commonLabels": {"release": "prod", "grafana_dashboard": "0", "team": "jobs"},
     "monitoring": {"podMonitors": True, "rules": True, "dashboard": True, "labels": {"release": "prometheus", "team": "watchers"}},
 }

@@ -28,7 +28,8 @@ def test_checkov_finds_nothing(tmp_path: Path) -> None:
     """All combinations in one run, which takes 5 s. What is excepted stands in checkov.yaml, with its reason."""
     for path in combinations():
         (tmp_path / f"{path.name}").write_text(manifest(path), encoding="utf-8")
-    command = [helm.checkov(), "--directory", tmp_path, "--config-file", HERE / "checkov.yaml", "--output", "json", "--quiet"]
+    command: list[str | Path] = [helm.checkov(), "--directory", tmp_path, "--config-file", HERE / "checkov.yaml"]
+    command += ["--output", "json", "--quiet"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     found = json.loads(done.stdout)
     failed = [f"{one['check_id']} {one['check_name']}: {one['resource']}" for one in found["results"]["failed_checks"]]
@@ -43,7 +44,7 @@ def test_every_exception_is_needed(tmp_path: Path) -> None:
     excepted = [line.split()[1] for line in (HERE / "checkov.yaml").read_text().splitlines() if line.startswith("  - CKV")]
     for path in combinations():
         (tmp_path / f"{path.name}").write_text(manifest(path), encoding="utf-8")
-    command = [
+    command: list[str | Path] = [
         helm.checkov(),
         "--directory",
         tmp_path,

@@ -81,7 +81,7 @@ def test_what_describes_the_gateway_is_not_reached_from_outside() -> None:
         "httpRoute": {"enabled": True, "parentRefs": [{"name": "g"}]},
     }
     for paths, reached in ((None, ["/v1"]), (["/v1", "/docs"], ["/v1", "/docs"])):
-        made = {one["kind"]: one.get("spec") for one in render({"gateway": routes | ({"publicPaths": paths} if paths else {})})}
+        made = {one["kind"]: one.get("spec", {}) for one in render({"gateway": routes | ({"publicPaths": paths} if paths else {})})}
         ((rule,), (route,)) = made["Ingress"]["rules"], made["HTTPRoute"]["rules"]
         assert [(path["path"], path["pathType"]) for path in rule["http"]["paths"]] == [(path, "Prefix") for path in reached]
         assert [match["path"] for match in route["matches"]] == [{"type": "PathPrefix", "value": path} for path in reached]

@@ -11,7 +11,7 @@ import yaml
 
 from tests.deploy.checks.shape import nothing_is_null
 from tests.deploy.release import Release, known_as
-from tests.deploy.render import CHART, NEWEST, refused
+from tests.deploy.render import CHART, NEWEST, Values, refused
 from tests.deploy.schemas import complaints
 from tests.deploy.test_consumers import parent
 from tests.servers.helm import helm, helms3
@@ -92,7 +92,7 @@ def test_any_other_value_that_is_null_is_refused_or_empty(path: tuple[str, ...])
 
 def _refused_or_as_good_as_empty(path: tuple[str, ...], program: Path) -> None:
     """The API server would store no null, and a strict schema lets it pass."""
-    values = [*([CHART / "ci/operator-values.yaml"] if path[:2] == ("rabbitmq", "operator") else []), null(path)]
+    values: list[Values] = [*([CHART / "ci/operator-values.yaml"] if path[:2] == ("rabbitmq", "operator") else []), null(path)]
     said = refused(*values, program=program)
     if not _meant(path):
         assert ", or " in _line(said, path)

@@ -71,7 +71,7 @@ def test_another_release_hides_nothing_and_raises_nothing(tmp_path: Path, leadin
     ]
     test = {"rule_files": ["rules.yaml"], "tests": [{"interval": "30s", "input_series": series, "alert_rule_test": expected}]}
     (tmp_path / "tests.yaml").write_text(json.dumps(test), encoding="utf-8")
-    command = [find("promtool", "promtool"), "test", "rules", tmp_path / "tests.yaml"]
+    command: list[str | Path] = [find("promtool", "promtool"), "test", "rules", tmp_path / "tests.yaml"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,15 @@ CHANGEABLE |= {"revisionHistoryLimit"}
 def fixed(one: Object) -> Any:
     """What of an object the API server lets nobody change."""
     spec: dict[str, Any] = one.get("spec") or {}
-    return {
+    parts: dict[str, Callable[[], Any]] = {
         "Deployment": lambda: spec["selector"],
         "StatefulSet": lambda: {key: value for key, value in spec.items() if key not in CHANGEABLE},
         "PersistentVolumeClaim": lambda: {key: value for key, value in spec.items() if key != "resources"},
         "RoleBinding": lambda: one["roleRef"],
         "Secret": lambda: one.get("type"),
         "Job": lambda: spec,
-    }.get(one["kind"], lambda: None)()
+    }
+    return parts.get(one["kind"], lambda: None)()
 
 
 def _fixed(objects: tuple[Object, ...]) -> dict[str, Any]:

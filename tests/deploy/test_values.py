@@ -61,6 +61,7 @@ def test_a_typo_is_refused(path: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("name", ["registration", "another"])
 def test_a_typo_in_a_consumer_is_refused(name: str) -> None:
     """In one that there is by default, and in one that is new; and below it."""
+    value: dict[str, Any]
     for value in ({"typo": 1}, {"resources": {"typo": {}}}, {"policy": {"typo": 1}}, {"podDisruptionBudget": {"typo": True}}):
         assert "typo" in refused({"consumers": {name: {"queues": ["points"], **value}}})
     assert refused({"consumers": {"another": {}}}), "one without queues is taken"

@@ -70,4 +70,4 @@ def _port(ports: list[Any] | None, target: Peer, port: int, protocol: str) -> bo
 def _is(one: Object, target: Peer, port: int, protocol: str) -> bool:
     first = one.get("port", port)
     number = target.ports.get(first, -1) if isinstance(first, str) else int(first)
-    return one.get("protocol", "TCP") == protocol and number <= port <= one.get("endPort", number)
+    return bool(one.get("protocol", "TCP") == protocol and number <= port <= one.get("endPort", number))

@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -57,7 +57,8 @@ class Release:
 
     def __init__(self, cluster: Cluster, images: Json, name: str = "t", *, beside: Release | None = None) -> None:
         self.cluster, self.images, self.name = cluster, images, name
-        self._namespace, self._guest = (Namespace(cluster), False) if beside is None else (beside._namespace, True)
+        self._namespace: Namespace = Namespace(cluster) if beside is None else beside._namespace
+        self._guest = beside is not None
         self.namespace = self._namespace.name
         self.kubectl, self.get, self.end = self._namespace.kubectl, self._namespace.get, self._namespace.end
         self.prefix = name if "headrace" in name else f"{name}-headrace"
@@ -275,7 +276,7 @@ def merged(*values: Json) -> Json:
     for one in values:
         for key, value in one.items():
             before = whole.get(key)
-            whole[key] = merged(before, value) if isinstance(before, Mapping) and isinstance(value, Mapping) else value
+            whole[key] = merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
     return whole
 
 

@@ -31,7 +31,8 @@ def test_pods_killed_at_random_for_a_minute(release: Release) -> None:
     chance, seconds = random.Random(7), 60
     with ThreadPoolExecutor(1) as background:
         load = background.submit(release.submit, "load.quick", "killed", RATE * seconds, rate=RATE, seconds=0.1, patience=90)
-        end, killed = time.monotonic() + seconds, []
+        end = time.monotonic() + seconds
+        killed: list[str] = []
         while time.monotonic() < end:
             component = ("gateway", "consumer", "controller")[len(killed) % 3]
             pods = release.pods(component, "quick" if component == "consumer" else "")

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -28,7 +29,7 @@ def release(cluster: Cluster, images: Json) -> Iterator[Release]:
     """One that Helm does not know of, called as k8s/secrets.sh wants it."""
     made = Release(cluster, images, "headrace")
     environment = os.environ | {"KUBECONFIG": cluster.kubeconfig}
-    script = [ROOT / "k8s/secrets.sh", made.namespace]
+    script: list[str | Path] = [ROOT / "k8s/secrets.sh", made.namespace]
     done = subprocess.run(script, env=environment, capture_output=True, text=True, timeout=60, check=True)
     made.kubectl("apply", "--filename=-", given=done.stdout)
     yield made

@@ -7,8 +7,13 @@ import os
 import sys
 
 
-async def run(*arguments: str, stdin: bytes = b"", **environment: str) -> tuple[int, str, str]:
+async def run(*arguments: str, **environment: str) -> tuple[int, str, str]:
     """Exit code, standard output, standard error of `headrace ARGUMENTS`."""
+    return await fed(b"", *arguments, **environment)
+
+
+async def fed(stdin: bytes, /, *arguments: str, **environment: str) -> tuple[int, str, str]:
+    """The same, with something on its standard input."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

@@ -19,7 +19,7 @@ import openapi_spec_validator
 import pytest
 
 from service.keys import line_of, new_key
-from tests.integration.command_line import run
+from tests.integration.command_line import fed
 from tests.servers import free_port
 
 GOOD = {"user_id": 42, "email": "ada@example.com", "name": "Ada", "registered_at": "2026-01-31T09:30:00Z"}
@@ -221,7 +221,7 @@ async def test_no_start_where_others_come_and_nothing_is_said(tmp_path: Path) ->
 
 async def cli(*arguments: str, stdin: str = "", **environment: str) -> tuple[int, str, str]:
     """As `run`, with standard error on one line: what it prints is wrapped."""
-    code, out, err = await run(*arguments, stdin=stdin.encode(), **environment)
+    code, out, err = await fed(stdin.encode(), *arguments, **environment)
     return code, out, " ".join(err.split())
 
 

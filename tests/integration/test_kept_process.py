@@ -23,7 +23,9 @@ async def until(true: Callable[[], object]) -> None:
 
 
 async def test_one_that_cannot_be_started_again_is_tried_until_it_can(tmp_path: Path) -> None:
-    folder, said, born = tmp_path / "logs", [], []
+    folder = tmp_path / "logs"
+    said: list[str] = []
+    born: list[int] = []
     folder.mkdir()
     program = Program("sleeper", ("-c", "import time; time.sleep(600)"), {}, folder / "log")
     kept = KeptProcess(program, said=said.append, born=born.append)
@@ -41,7 +43,8 @@ async def test_one_that_cannot_be_started_again_is_tried_until_it_can(tmp_path: 
 
 
 async def test_one_that_refuses_to_start_is_not_started_again(tmp_path: Path) -> None:
-    said, born = [], []
+    said: list[str] = []
+    born: list[int] = []
     script = "import sys; print('HEADRACE_PORT=8080 is taken', file=sys.stderr); sys.exit(2)"
     program = Program("gateway", ("-c", script), {}, tmp_path / "log", "http://127.0.0.1:9/readyz")
     program.log.write_text("of an earlier run\n")

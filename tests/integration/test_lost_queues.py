@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import NoReturn
 
 import aiormq
 import pytest
@@ -60,7 +61,7 @@ async def working(broker: RabbitMQ, queues: tuple[str, ...]) -> AsyncIterator[Sq
     await ledger.close()
 
 
-def _no_threads(*_: object) -> None:
+def _no_threads(*_: object) -> NoReturn:
     raise AssertionError("nothing runs")
 
 
@@ -78,9 +79,9 @@ async def deleted(url: str, queue: str) -> None:
     await connection.close()
 
 
-async def until(what: Callable[[], object]) -> None:
+async def until(what: Callable[[], Awaitable[object]]) -> None:
     async with asyncio.timeout(60):
-        while not await what():  # type: ignore[misc]  # a coroutine function
+        while not await what():
             await asyncio.sleep(0.1)
 
 

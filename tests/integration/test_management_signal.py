@@ -121,20 +121,20 @@ async def test_a_user_with_the_tag_management_sees_the_queues_of_its_own_virtual
 
 
 def status(code: int) -> Answer:
-    async def answer(_: web.Request) -> web.StreamResponse:
+    async def answer(_: web.BaseRequest) -> web.StreamResponse:
         return web.Response(status=code)
 
     return answer
 
 
 def body(content: bytes) -> Answer:
-    async def answer(_: web.Request) -> web.StreamResponse:
+    async def answer(_: web.BaseRequest) -> web.StreamResponse:
         return web.Response(body=content)
 
     return answer
 
 
-async def slow(request: web.Request) -> web.StreamResponse:
+async def slow(request: web.BaseRequest) -> web.StreamResponse:
     """The head of an answer, and then nothing."""
     response = web.StreamResponse()
     await response.prepare(request)
@@ -143,7 +143,7 @@ async def slow(request: web.Request) -> web.StreamResponse:
     return response
 
 
-async def cut(request: web.Request) -> web.StreamResponse:
+async def cut(request: web.BaseRequest) -> web.StreamResponse:
     """An answer that ends before it is whole."""
     response = web.StreamResponse(headers={"content-length": "1000"})
     await response.prepare(request)
@@ -153,7 +153,7 @@ async def cut(request: web.Request) -> web.StreamResponse:
     return response
 
 
-async def endless(request: web.Request) -> web.StreamResponse:
+async def endless(request: web.BaseRequest) -> web.StreamResponse:
     response = web.StreamResponse()
     await response.prepare(request)
     for _ in range(MOST_BYTES // 2**20 + 2):
@@ -165,7 +165,7 @@ async def test_a_count_that_the_broker_has_not_gathered_anew_is_no_new_reading()
     """300 more each 5 s, asked each second: 60/s, and not 0, 0, 0, 0, 300; and 0/s once nothing more is published."""
     clock, published, rate = ManualClock(), 1000, Rate()
 
-    async def answer(_: web.Request) -> web.StreamResponse:
+    async def answer(_: web.BaseRequest) -> web.StreamResponse:
         return web.json_response([{"name": "one", "message_stats": {"publish": published}}])
 
     async with serving(answer) as url:
@@ -252,7 +252,7 @@ async def test_a_long_answer_in_pieces_is_read_whole_with_one_request() -> None:
     rows = [{"name": f"queue{n}", "messages_unacknowledged": n, "message_stats": {"publish": 2 * n}} for n in range(3000)]
     content, asked = orjson.dumps(rows), []
 
-    async def pieces(request: web.Request) -> web.StreamResponse:
+    async def pieces(request: web.BaseRequest) -> web.StreamResponse:
         asked.append(request.path_qs)
         response = web.StreamResponse()
         await response.prepare(request)
@@ -272,7 +272,7 @@ async def test_a_long_answer_in_pieces_is_read_whole_with_one_request() -> None:
 async def test_credentials_rotate_without_a_restart() -> None:
     given: list[str] = []
 
-    async def answer(request: web.Request) -> web.StreamResponse:
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
         given.append(base64.b64decode(request.headers["Authorization"].removeprefix("Basic ")).decode())
         return web.json_response([])
 

@@ -43,7 +43,7 @@ class Place:
             "HEADRACE_PROBE_PORT": "0",
             "HEADRACE_ONCE_SECONDS": "2",
         }
-        settings = Settings(broker=broker, outcomes=outcomes, connect_timeout=20)  # type: ignore[arg-type]  # they become secrets
+        settings = Settings(broker=broker, outcomes=outcomes, connect_timeout=20)
         self.broker: Broker = choose.broker(settings, project.catalogue().topology(), SystemClock(), Supervisor())
         store = choose.outcomes(settings, SystemClock(), Supervisor())
         assert store is not None

@@ -164,14 +164,16 @@ async def test_a_consumer_whose_servers_are_away(tmp_path: Path) -> None:
 
 
 async def test_the_controller(tmp_path: Path) -> None:
-    extra = {
-        "HEADRACE_MANAGEMENT_URL": f"http://user:{SECRETS['management']}@{HOST}:15672/",
-        "HEADRACE_ALERT_URL": f"http://user:{SECRETS['alert']}@{HOST}:9093/",
-        "HEADRACE_ACTUATOR": "processes",
-        "HEADRACE_REGISTRY": str(tmp_path / "registry"),
-        "HEADRACE_DRY_RUN": "true",
-    }
-    async with program(tmp_path, "-m", "autoscaler", **extra) as controller:
+    async with program(
+        tmp_path,
+        "-m",
+        "autoscaler",
+        HEADRACE_MANAGEMENT_URL=f"http://user:{SECRETS['management']}@{HOST}:15672/",
+        HEADRACE_ALERT_URL=f"http://user:{SECRETS['alert']}@{HOST}:9093/",
+        HEADRACE_ACTUATOR="processes",
+        HEADRACE_REGISTRY=str(tmp_path / "registry"),
+        HEADRACE_DRY_RUN="true",
+    ) as controller:
         await controller.until_listening()
         await controller.until_logged("planted-host")
         await shows_no_address(controller)

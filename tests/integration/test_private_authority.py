@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import pytest
 from aiohttp import web
@@ -29,8 +30,13 @@ from tests.servers.redis import until as whole
 from tests.servers.tls import Authority, SecretRedis
 
 
-def _settings(ca_file: Path | None, **more: str) -> Settings:
-    return Settings(ca_file=str(ca_file or ""), connect_timeout=20, publish_timeout=20, store_timeout=20, **more)
+class Urls(TypedDict, total=False):
+    broker: str
+    outcomes: str
+
+
+def _settings(ca_file: Path | None, **urls: Unpack[Urls]) -> Settings:
+    return Settings(ca_file=str(ca_file or ""), connect_timeout=20, publish_timeout=20, store_timeout=20, **urls)
 
 
 async def test_amqp(secret_rabbitmq: RabbitMQServer, authority: Authority) -> None:
@@ -126,7 +132,7 @@ async def test_alerts_prometheus_and_the_gateway(authority: Authority, monkeypat
     """Each with the authority, and then without it."""
     asked: list[str] = []
 
-    async def answer(request: web.Request) -> web.Response:
+    async def answer(request: web.BaseRequest) -> web.Response:
         asked.append(request.path)
         return web.json_response({"data": {"result": []}})
 

@@ -39,7 +39,7 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.lower(), raising=False)
 
 
-async def _answer(request: web.Request) -> web.Response:
+async def _answer(request: web.BaseRequest) -> web.Response:
     """As the management API, as Prometheus, or as whoever takes anything."""
     if request.path.startswith("/api/queues"):
         return web.json_response([])
@@ -90,7 +90,7 @@ async def test_what_no_proxy_names_is_reached_directly(monkeypatch: pytest.Monke
 async def test_pods_and_the_api_server_are_reached_directly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The latter goes by a proxy where its own kubeconfig names one."""
 
-    async def answer(_: web.Request) -> web.Response:
+    async def answer(_: web.BaseRequest) -> web.Response:
         return web.json_response({})
 
     async with serving(answer) as server, forwarding(server) as proxy:

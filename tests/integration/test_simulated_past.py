@@ -105,8 +105,9 @@ async def filled(tmp_path: Path, prometheus_server: type[PrometheusServer], requ
     """The URL of a server whose past is the one above. Its parameter: retries."""
     metrics = tmp_path / "metrics"
     metrics.write_text(exported(getattr(request, "param", 0)))
-    command = [find("promtool", "promtool"), "tsdb", "create-blocks-from", "openmetrics", metrics, tmp_path / "data"]
-    await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True, timeout=100)
+    command: list[str | Path] = [find("promtool", "promtool"), "tsdb", "create-blocks-from", "openmetrics"]
+    command += [metrics, tmp_path / "data"]
+    await asyncio.to_thread(lambda: subprocess.run(command, check=True, capture_output=True, timeout=100))
     server = prometheus_server(tmp_path, "127.0.0.1:1")
     server.start(retention="100y")
     async with aiohttp.ClientSession() as client, asyncio.timeout(60):

@@ -49,7 +49,7 @@ class Crew:
 
     def __init__(self, broker: str, folder: Path) -> None:
         store = f"sqlite:///{folder}/outcomes.db"
-        self.settings = ConsumerSettings(broker=broker, outcomes=store, concurrency=1, prefetch=10, connect_timeout=20)  # type: ignore[arg-type]  # they become secrets
+        self.settings = ConsumerSettings(broker=broker, outcomes=store, concurrency=1, prefetch=10, connect_timeout=20)
         self.ran: list[tuple[str, int]] = []
         self.long_ends = asyncio.Event()
         self.ones: dict[str, QueueRuntime] = {}

@@ -89,9 +89,9 @@ def copy_of(folder: Path, *, example: bool) -> Path:
         shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
     if not example:
         shutil.rmtree(copy / "app")
-        for package in (copy / "app", copy / "app/contracts", copy / "app/handlers"):
-            package.mkdir()
-            (package / "__init__.py").touch()
+        for emptied in (copy / "app", copy / "app/contracts", copy / "app/handlers"):
+            emptied.mkdir()
+            (emptied / "__init__.py").touch()
     (copy / "sitecustomize.py").write_text(APART)
     return copy
 

@@ -55,10 +55,16 @@ def states(draw: st.DrawFn, policy: Policy) -> State:
     for step in range(draw(st.integers(0, 4))):
         shift = 60.0 * (step - 5)
         seen = draw(observations())
-        moved = {
-            n: _moved(getattr(seen, n), shift) for n in ("ready", "ready_jobs", "unacked", "published", "completed", "in_flight")
-        }
-        _, state = decide(policy, state, replace(seen, **moved), NOW + shift)
+        moved = replace(
+            seen,
+            ready=_moved(seen.ready, shift),
+            ready_jobs=_moved(seen.ready_jobs, shift),
+            unacked=_moved(seen.unacked, shift),
+            published=_moved(seen.published, shift),
+            completed=_moved(seen.completed, shift),
+            in_flight=_moved(seen.in_flight, shift),
+        )
+        _, state = decide(policy, state, moved, NOW + shift)
     return state
 
 
@@ -93,19 +99,24 @@ def test_equal_inputs_give_equal_decisions(situation: tuple[Policy, State, Obser
 @given(situations, st.integers(0, 10**7), st.booleans())
 def test_more_backlog_never_wants_fewer(situation: tuple[Policy, State, Observation], more: int, in_ready: bool) -> None:
     policy, state, seen = situation
-    name = "ready_jobs" if in_ready else "unacked"
-    less = getattr(seen, name)
+    less = seen.ready_jobs if in_ready else seen.unacked
     if less is UNKNOWN:
         return
-    fuller = replace(seen, **{name: Figure(less.value + more, less.at)})
+    greater = Figure(less.value + more, less.at)
+    fuller = replace(seen, ready_jobs=greater) if in_ready else replace(seen, unacked=greater)
     assert decide(policy, state, fuller, NOW)[0].replicas >= decide(policy, state, seen, NOW)[0].replicas
 
 
 @given(situations, st.sampled_from(["ready_jobs", "unacked", "published and completed"]))
 def test_unknown_never_shrinks(situation: tuple[Policy, State, Observation], name: str) -> None:
     policy, _, seen = situation
-    gone = dict.fromkeys(name.split(" and "), UNKNOWN)
-    seen = replace(seen, asked=min(seen.asked, policy.max_replicas), pause=Pause.NONE, **gone)
+    seen = replace(seen, asked=min(seen.asked, policy.max_replicas), pause=Pause.NONE)
+    if name == "ready_jobs":
+        seen = replace(seen, ready_jobs=UNKNOWN)
+    elif name == "unacked":
+        seen = replace(seen, unacked=UNKNOWN)
+    else:
+        seen = replace(seen, published=UNKNOWN, completed=UNKNOWN)
     assert decide(policy, fresh(NOW - 900, 30), seen, NOW)[0].replicas >= seen.asked
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from redis.asyncio import Redis
 
 from adapters.choose import sqlite_path
 from adapters.rabbitmq.connection import _Underneath, connection_to
@@ -140,7 +141,8 @@ async def make(found: Settings) -> None:
     made, nodes, close = client(found.outcomes.get_secret_value, found, 2)
     hosts = [host for host, _ in nodes]
     if not nodes:
-        connection = made.connection_pool.make_connection()  # type: ignore[union-attr]  # a cluster has nodes
+        assert isinstance(made, Redis), "a cluster has nodes"
+        connection = made.connection_pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py has no types there
         hosts.append(getattr(connection, "host", "") or "")
     assert not any(half in host for host in hosts for half in HALVES)
     for end in close:

@@ -9,6 +9,7 @@ import pytest
 import redis.asyncio as aioredis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from redis.typing import EncodableT
 
 from adapters.redis import RedisOutcomes
 from core.claims import Stored, accepts, judge
@@ -94,7 +95,7 @@ class Server:
         await self.client.flushdb()
         seconds, _ = await self.client.time()
         for (job, queue), line in known.items():
-            fields = {"type": "t", "at": "0.0", f"c:{queue}": line.text(seconds)}
+            fields: dict[EncodableT, EncodableT] = {"type": "t", "at": "0.0", f"c:{queue}": line.text(seconds)}
             if line.crashed and line.state is State.RUNNING:
                 fields[f"crash:{queue}"] = line.token
             await self.client.hset(f"headrace:job:{job}", mapping=fields)

@@ -34,7 +34,8 @@ def engine() -> Path:
 
 def run(*arguments: str, timeout: float = 60.0, both: bool = False) -> str:
     """What `docker …` printed; `both`: on standard error too. Raises RuntimeError with what it complained of."""
-    command, errors = [engine(), *arguments], subprocess.STDOUT if both else subprocess.PIPE
+    command: list[str | Path] = [engine(), *arguments]
+    errors = subprocess.STDOUT if both else subprocess.PIPE
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, text=True, timeout=timeout, check=False, env=_ENVIRONMENT)
     if done.returncode:
         raise RuntimeError(f"docker {' '.join(arguments)}: {(done.stderr or done.stdout)[-4000:]}")

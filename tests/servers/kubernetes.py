@@ -46,7 +46,8 @@ class Cluster:
 
     def kubectl(self, *arguments: str, given: str = "", check: bool = True, seconds: float = 0) -> str:
         """seconds: for a command that runs so long, of many requests or of one; without it a request may take 20 s."""
-        command = [self._kubectl, "--kubeconfig", self.kubeconfig, *([] if seconds else ["--request-timeout=20s"]), *arguments]
+        command: list[str | Path] = [self._kubectl, "--kubeconfig", self.kubeconfig]
+        command += [*([] if seconds else ["--request-timeout=20s"]), *arguments]
         done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=seconds or 60, check=False)
         if check and done.returncode:
             raise RuntimeError(f"kubectl {' '.join(arguments)}: {done.stdout}{done.stderr}")
@@ -117,7 +118,7 @@ class Namespace:
     def workload(self, name: str, replicas: int, *, kind: str = "Deployment", image: str = "", cpu: str = "1m") -> None:
         """One whose pods do nothing, end at once, and carry the metrics port 9100."""
         labels = {"app.kubernetes.io/name": name}
-        container = {"name": "main", "image": image or self.cluster.image, "imagePullPolicy": "IfNotPresent"}
+        container: dict[str, Any] = {"name": "main", "image": image or self.cluster.image, "imagePullPolicy": "IfNotPresent"}
         container["resources"] = {"requests": {"cpu": cpu}}
         spec = {"terminationGracePeriodSeconds": 1, "containers": [container]}
         template = {"metadata": {"labels": labels, "annotations": {"headrace/metrics-port": "9100"}}, "spec": spec}
@@ -128,7 +129,7 @@ class Namespace:
 
     def template(self, name: str, *, cpu: str = "1m") -> None:
         """A CronJob that is suspended, of whose Jobs the pods do nothing until they are told to end, and then fail."""
-        container = {"name": "main", "image": self.cluster.image, "imagePullPolicy": "IfNotPresent"}
+        container: dict[str, Any] = {"name": "main", "image": self.cluster.image, "imagePullPolicy": "IfNotPresent"}
         container["resources"] = {"requests": {"cpu": cpu}}
         spec = {"terminationGracePeriodSeconds": 1, "restartPolicy": "Never", "containers": [container]}
         notes = {"headrace/metrics-port": "9100"}

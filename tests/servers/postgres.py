@@ -31,7 +31,7 @@ class Postgres:
         """Start, on the data that is there; on new data the first time."""
         if not self.data.exists():
             self.make()
-        command = [*_as_user(), self._server, "-D", self.data, "-p", str(self.port), "-h", "127.0.0.1", "-k", ""]
+        command: list[str | Path] = [*_as_user(), self._server, "-D", self.data, "-p", str(self.port), "-h", "127.0.0.1", "-k", ""]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def make(self) -> None:
@@ -47,7 +47,7 @@ class Postgres:
         for _ in range(500):
             try:
                 with psycopg.connect(self.url.replace("+psycopg", ""), autocommit=True) as connection:
-                    connection.execute(command)  # type: ignore[call-overload]  # a literal is asked for, against injections
+                    connection.execute(command)
                     return
             except psycopg.OperationalError:
                 time.sleep(0.02)  # still starting

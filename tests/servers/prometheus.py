@@ -26,7 +26,8 @@ class PrometheusServer:
 
     def start(self, retention: str = "15d") -> None:
         """retention: how old samples may be that the folder has already."""
-        command = [self._program, f"--config.file={self._folder}/prometheus.yml", f"--storage.tsdb.path={self._folder}/data"]
+        command: list[str | Path] = [self._program, f"--config.file={self._folder}/prometheus.yml"]
+        command += [f"--storage.tsdb.path={self._folder}/data"]
         command += [f"--web.listen-address={self.url.removeprefix('http://')}", "--log.level=error"]
         command += [f"--storage.tsdb.retention.time={retention}"]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

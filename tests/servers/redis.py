@@ -7,7 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 import redis
@@ -35,7 +35,8 @@ class RedisServer:
 
     def start(self) -> None:
         """Returns when it answers, though it may still be loading its file."""
-        command = [self._program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder, *self._options]
+        command: list[str | Path] = [self._program, "--port", str(self.port), "--bind", "127.0.0.1"]
+        command += ["--dir", self.folder, *self._options]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         self.wait()
 
@@ -52,7 +53,7 @@ class RedisServer:
     def cont(self) -> None:
         self._signal(signal.SIGCONT)
 
-    def ask(self, *command: str) -> object:
+    def ask(self, *command: str) -> Any:
         """What a command of an operator answers, decoded."""
         with redis.Redis(port=self.port, decode_responses=True, protocol=2, retry=Retry(NoBackoff(), 0)) as client:
             return client.execute_command(*command)
@@ -91,7 +92,8 @@ class RedisCluster:
         for node in self.nodes:
             node.start()
         addresses = [f"127.0.0.1:{node.port}" for node in self.nodes]
-        create = [find("redis", "redis-cli"), "--cluster", "create", *addresses, "--cluster-replicas", "1", "--cluster-yes"]
+        create: list[str | Path] = [find("redis", "redis-cli"), "--cluster", "create", *addresses]
+        create += ["--cluster-replicas", "1", "--cluster-yes"]
         subprocess.run(create, check=True, stdout=subprocess.DEVNULL, timeout=60)
         until(lambda: all(self._ready(node) for node in self.nodes), "the cluster is whole")
 
@@ -178,7 +180,8 @@ class _Sentinel(RedisServer):
         self._options = (str(self._file), "--sentinel")
 
     def start(self) -> None:
-        command = [self._program, self._file, "--sentinel", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder]
+        command: list[str | Path] = [self._program, self._file, "--sentinel", "--port", str(self.port), "--bind", "127.0.0.1"]
+        command += ["--dir", self.folder]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         until(self._answers, "the Sentinel answers")
 
@@ -212,7 +215,7 @@ def _in_step(node: RedisServer) -> bool:
     """Whether it is a primary, or a replica that has all that its primary has."""
     role = node.ask("ROLE")
     assert isinstance(role, (list, tuple))
-    return role[0] == "master" or role[3] == "connected"
+    return bool(role[0] == "master" or role[3] == "connected")
 
 
 Servers = TypeVar("Servers", RedisServer, RedisCluster, RedisWithSentinels)

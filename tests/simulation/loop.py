@@ -13,7 +13,9 @@ import itertools
 from asyncio import events
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar
-from typing import Any
+from typing import Any, TypeVarTuple
+
+_Ts = TypeVarTuple("_Ts")
 
 # A schedule takes some 10,000 turns of the loop.
 MOST_TURNS = 300_000
@@ -77,6 +79,7 @@ class _Numbered:
     """A hash by order of making: that of an object is its address, and a set would be walked in another order each time."""
 
     _numbers = itertools.count()
+    _number: int
 
     @staticmethod
     def begin() -> None:
@@ -133,30 +136,34 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def pass_time(self, seconds: float) -> None:
         # To the very moment of the next timer: a sum would fall short of it by a rounding.
-        due = self._scheduled[0].when() if self._scheduled else self._now + seconds  # type: ignore[attr-defined]
+        due = self._scheduled[0].when() if self._scheduled else self._now + seconds  # type: ignore[attr-defined]  # private to asyncio
         self._now = max(self._now, min(due, self._now + seconds + 1e-6))
 
     def create_future(self) -> asyncio.Future[Any]:
         return _Future(loop=self)
 
-    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> events.Handle:
+    def call_soon(self, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None) -> events.Handle:
         handle = _Handle(callback, args, self, context)
-        self._ready.append(handle)  # type: ignore[attr-defined]
+        self._ready.append(handle)  # type: ignore[attr-defined]  # as above
         return handle
 
     call_soon_threadsafe = call_soon  # there is one thread
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> events.TimerHandle:
+    def call_at(
+        self, when: float, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
+    ) -> events.TimerHandle:
         timer = _TimerHandle(when, callback, args, self, context)
-        heapq.heappush(self._scheduled, timer)  # type: ignore[attr-defined]
-        timer._scheduled = True  # type: ignore[attr-defined]
+        heapq.heappush(self._scheduled, timer)  # type: ignore[attr-defined]  # as above
+        timer._scheduled = True  # type: ignore[attr-defined]  # as above
         return timer
 
-    def call_later(self, delay: float, callback: Any, *args: Any, context: Context | None = None) -> events.TimerHandle:
+    def call_later(
+        self, delay: float, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
+    ) -> events.TimerHandle:
         return self.call_at(self._now + delay, callback, *args, context=context)
 
     def again(self, handle: events.Handle) -> None:
-        self._ready.append(handle)  # type: ignore[attr-defined]
+        self._ready.append(handle)  # type: ignore[attr-defined]  # as above
 
     def _process_events(self, event_list: list[Any]) -> None:
         """There are none."""

@@ -52,10 +52,11 @@ class RealPeer:
         self.given: list[tuple[int, str, int]] = []
         self.told: list[tuple[Any, ...]] = []
         self._sending: list[asyncio.Task[Any]] = []
+        self._channel: Any  # aiormq's own, of which what is private is replaced
 
     async def connect(self, url: str) -> RealPeer:
         self._connection = await aiormq.connect(url)
-        self._channel: Any = await self._connection.channel(publisher_confirms=True)
+        self._channel = await self._connection.channel(publisher_confirms=True)
         await self._channel.queue_declare(QUEUE, durable=True, arguments=_ARGUMENTS)
         self._channel._on_confirm_frame = self._confirmed
         self._channel._on_return_frame = self._returned

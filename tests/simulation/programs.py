@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass
+from typing import TypedDict
 
 from pydantic import SecretStr
 
@@ -31,7 +32,19 @@ from tests.simulation.plan import Event
 from tests.simulation.witness import Accepted, Witness
 from tests.simulation.work import CATALOGUE, CONTRACTS, LONGEST, QUEUES, Handlers, Inline
 
-_SHARED = {
+
+class _Shared(TypedDict):
+    broker: SecretStr
+    outcomes: SecretStr
+    publish_timeout: float
+    connect_timeout: float
+    store_timeout: float
+    delivery_limit: int
+    drain_seconds: float
+    new_queue_pause: float
+
+
+_SHARED: _Shared = {
     "broker": SecretStr("memory:"),
     "outcomes": SecretStr("memory:"),
     "publish_timeout": 3.0,
@@ -96,7 +109,7 @@ class Running:
         """The owner of what must not end. What it cannot keep running ends the program, as it does the real ones."""
         return Supervisor(chance=self.chance, give_up=self._gives_up)
 
-    def open(self, supervisor: Supervisor) -> SimulatedBroker:
+    def broker_of(self, supervisor: Supervisor) -> SimulatedBroker:
         return SimulatedBroker(self.system.broker, self.name, CATALOGUE.topology(), CONSUMER, self.chance, supervisor)
 
     def _gives_up(self, why: str) -> None:
@@ -119,7 +132,7 @@ class Gateway(Running):
 
     async def main(self) -> None:
         supervisor = self.supervisor()
-        self.broker = self.open(supervisor)
+        self.broker = self.broker_of(supervisor)
         self.submitter = Submitter(self.broker, self.store, GATEWAY, self.clock)
         await self.broker.open()
         await self.stop.wait()
@@ -183,7 +196,7 @@ class Consumer(Running):
         self.runtimes: list[QueueRuntime] = []
         supervisor = self.supervisor()
         registry = Handlers(self.system.seed, self.clock, self.system.witness).registry()
-        broker = self.broker = self.open(supervisor)
+        broker = self.broker = self.broker_of(supervisor)
         ledger = Ledger(self.store, lease=CONSUMER.claim_lease, give_up=CONSUMER.hold_limit, supervisor=supervisor)
         async with Resources({}, []) as resources:
             tools = Tools(CONSUMER, registry, resources, lambda *_: Inline(self.chance), self.clock, self.chance)

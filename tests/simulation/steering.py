@@ -125,7 +125,7 @@ class Steering(Running):
 
     async def main(self) -> None:
         supervisor = self.supervisor()
-        self.broker = self.open(supervisor)
+        self.broker = self.broker_of(supervisor)
         self.depths, consumers = _Depths(self.broker, self.clock, self.system.broker), _Consumers(self)
         watchers = Watchers([self.depths, consumers], QUEUES, self.clock, _INTERVAL, supervisor)
         recorder, alerts = Recorder(None, supervisor), Alerts([], self.clock, supervisor)
@@ -150,14 +150,16 @@ class Steering(Running):
 
     # The actuator. The last consumers go first, as in a StatefulSet.
 
+    async def open(self) -> None: ...
+
     async def close(self) -> None: ...
 
-    def seen(self, _: str) -> Workload:
+    def seen(self, workload: str) -> Workload:
         there = [(n, name, consumer) for n, name in enumerate(CONSUMERS) if (consumer := self.fleet.consumer(name)) is not None]
         replicas = tuple(Replica(name, of.listens, name, leaving=of.stop.is_set(), ordinal=n) for n, name, of in there)
         return Workload("work", self.fleet.asked, replicas, at=self.system.loop.time())
 
-    async def scale(self, _: str, replicas: int, idlest: Sequence[str], why: str) -> None:
+    async def scale(self, workload: str, replicas: int, idlest: Sequence[str], why: str) -> None:
         witness, now = self.system.witness, self.system.loop.time()
         witness.note("scales", replicas, why)
         if not POLICY.min_replicas <= replicas <= POLICY.max_replicas:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
-from concurrent.futures import Future
-from typing import Any
+from concurrent.futures import Executor, Future
+from typing import Any, ParamSpec, TypeVar
 
 from pydantic import BaseModel, field_validator
 
@@ -19,6 +20,9 @@ from core.model import Contract
 from core.retry import RetryPolicy
 from tests.simulation.witness import Run, Witness
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
 # Numbers from here on make the model's own validator fail in a way that pydantic does not catch.
 UNFORESEEN = 1_000_000
 # A text that no store takes as it is: a lone surrogate and a NUL.
@@ -31,7 +35,8 @@ class Payload(BaseModel):
     @field_validator("n")
     @classmethod
     def look(cls, n: int) -> int:
-        return n if n < UNFORESEEN else {}[n]
+        nothing: dict[int, int] = {}
+        return n if n < UNFORESEEN else nothing[n]
 
 
 BOTH = Contract("both.happened", Payload, ("one", "two"), RetryPolicy(4, 0.3, 2.0), time_limit=6.0)
@@ -104,19 +109,19 @@ class Handlers:
         return {"done": run.attempt}
 
 
-class Inline:
+class Inline(Executor):
     """An executor without threads: a function runs in the event loop, a drawn time after it was handed in."""
 
     def __init__(self, chance: SeededChance) -> None:
         self._chance = chance
 
-    def submit(self, function: Callable[[], Any]) -> Future[Any]:
-        future: Future[Any] = Future()
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        future: Future[_T] = Future()
         future.set_running_or_notify_cancel()
-        asyncio.get_running_loop().call_later(self._chance.uniform(0.0, 0.5), _run, future, function)
+        asyncio.get_running_loop().call_later(self._chance.uniform(0.0, 0.5), _run, future, functools.partial(fn, *args, **kwargs))
         return future
 
-    def shutdown(self, **_: Any) -> None: ...
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None: ...
 
 
 def _run(future: Future[Any], function: Callable[[], Any]) -> None:

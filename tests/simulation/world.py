@@ -219,8 +219,9 @@ class World:
 
         def cut(_: DeadLetter) -> None:
             for name in CONSUMERS[:2] if chance.uniform(0, 1) < event.how else ():
-                if self.alive(name) and hasattr(self.programs[name], "broker"):
-                    self.programs[name].broker.cut(publishing=False)
+                running = self.programs.get(name) if self.alive(name) else None
+                if isinstance(running, Consumer) and hasattr(running, "broker"):
+                    running.broker.cut(publishing=False)
 
         self.store.watch_letters.append(cut)
 
@@ -296,7 +297,10 @@ class World:
         self._snapshots: dict[Event, Memory] = {}
         for event in schedule:
             if event.kind == "store rollback":
-                self.loop.call_at(event.at - event.lasts, lambda e=event: self._snapshots.update({e: self.store.memory.copy()}))
+                self.loop.call_at(event.at - event.lasts, self._snapshot, event)
+
+    def _snapshot(self, event: Event) -> None:
+        self._snapshots[event] = self.store.memory.copy()
 
     def _store_rollback(self, event: Event) -> None:
         self.store.become(self._snapshots.get(event, self.store.memory))

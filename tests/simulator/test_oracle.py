@@ -80,8 +80,11 @@ def test_the_fluid_has_the_same_bound() -> None:
 def policies() -> dict[str, Build]:
     """All, ours at several settings too, and the fleets of three sizes."""
     targets = {f"ours {target:g}": ours(drain_target=target) for target in (0.5, 20.0, 300.0)}
-    fixed: dict[str, Build] = {f"fixed {size}": lambda world, _, size=size: Fixed(size) for size in (1, 4, 1000)}  # type: ignore[misc]
-    return {**POLICIES, **targets, **fixed}
+
+    def fixed(size: int) -> Build:
+        return lambda world, _: Fixed(size)
+
+    return {**POLICIES, **targets, **{f"fixed {size}": fixed(size) for size in (1, 4, 1000)}}
 
 
 def recorded(name: str, replicas: int) -> Scenario:

@@ -93,7 +93,7 @@ class Receiver:
         self.got: list[Any] = []
         self.arrived = asyncio.Event()
 
-    async def answer(self, request: web.Request) -> web.StreamResponse:
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         self.got.append(await request.json())
         self.arrived.set()
         return web.Response(status=self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0])

@@ -63,7 +63,7 @@ async def judged(tmp_path: Path, lines: str, *, left: dict[str, int] | None = No
 
     # broker_forgets ends the wait for what does not come; a harm that was undone long ago excuses nothing.
     harm = Harm(_act, _act, 0.0, broker_forgets=True, healed_at=1.0)
-    found = await Judge(Whole(file, state), load, harm, remaining).judge()  # type: ignore[arg-type]
+    found = await Judge(Whole(file, state), load, harm, remaining).judge()  # type: ignore[arg-type]  # what is used of it
     return "\n".join(finding.what for finding in found)
 
 

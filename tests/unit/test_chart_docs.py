@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -140,6 +141,7 @@ def test_an_option_of_pods_is_taken_by_every_part_without_being_named_there() ->
     read = document.read(PODS)
     made = document.schema([*read, document.Value("consumerDefaults", "", {}, {}, [document.Value("min", "m", {}, 1)])])
     jsonschema.validate({"part": {"nodeSelector": {"a": "b"}}}, made)
+    wrong: dict[str, Any]
     for wrong in ({"part": {"nodeSelector": {"a": 1}}}, {"part": {"tolerations": []}}):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(wrong, made)

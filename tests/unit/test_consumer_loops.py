@@ -57,8 +57,8 @@ async def done(payload: Payload, ctx: Context) -> int:
 class Program:
     def __init__(self, supervisor: Supervisor) -> None:
         settings = ConsumerSettings(
-            broker="memory:",  # type: ignore[arg-type]  # pydantic makes it a secret
-            outcomes="memory:",  # type: ignore[arg-type]  # pydantic makes it a secret
+            broker="memory:",
+            outcomes="memory:",
             probe_port=0,
             claim_lease=3.0,
             stall_seconds=6.0,

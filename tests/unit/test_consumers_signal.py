@@ -38,7 +38,7 @@ class Consumer:
     def now(self, **figures: Any) -> None:
         self.tells = to_plain({"email": QueueFigures(**figures)})
 
-    async def answer(self, request: web.Request) -> web.StreamResponse:
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         self.asked.append(request.path)
         if request.method == "PUT":
             self.puts.append(await request.json())

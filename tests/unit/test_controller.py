@@ -22,7 +22,7 @@ IDLE = {"ready_jobs": 0.0, "unacked": 0.0, "in_flight": 0.0, "published": 0.0, "
 
 
 def idle() -> Seer:
-    return Seer(**IDLE)
+    return Seer("seer", 0.0, **IDLE)
 
 
 async def until(true: Callable[[], object], within: float) -> float:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from consumer.context import Context
-from consumer.cordon import MOST_SECONDS, Cordon, seconds_of
+from consumer.cordon import Cordon, seconds_of
+from consumer.leased import MOST_SECONDS
 from consumer.liveness import Liveness
 from core.envelope import Envelope
 from core.errors import SettingsError

@@ -66,8 +66,8 @@ class Crew:
 
     def workload(self) -> Workload:
         replicas = (Replica(name, one.ready, "http://x/metrics", one.leaving, one.ordinal) for name, one in self.ones.items())
-        kind = {"rolling": self.rolling, "ends_itself": self.ends_itself}
-        return Workload("work", self.asked, tuple(replicas), self.clock.steady(), **kind)
+        there, now = tuple(replicas), self.clock.steady()
+        return Workload("work", self.asked, there, now, rolling=self.rolling, ends_itself=self.ends_itself)
 
     async def round(self, wanted: int, *, hold: bool = False) -> list[str]:
         """One round of a controller. Who was removed is gone at once."""

@@ -68,8 +68,13 @@ def _selectors(node: Any) -> list[promql.VectorSelector]:
     return [one for one in _nodes(node) if isinstance(one, promql.VectorSelector)]
 
 
+def _name(selector: promql.VectorSelector) -> str:
+    assert selector.name is not None
+    return selector.name
+
+
 def _labels(selector: promql.VectorSelector) -> set[str]:
-    return KNOWN[selector.name] | SCRAPED
+    return KNOWN[_name(selector)] | SCRAPED
 
 
 @pytest.mark.parametrize(("expression", "legend"), _expressions())
@@ -94,8 +99,8 @@ def test_each_series_is_there_with_the_labels_that_are_asked_for(expression: str
 @pytest.mark.parametrize(("expression", "legend"), _expressions())
 def test_counters_are_never_shown_raw_and_gauges_never_as_rates(expression: str, legend: str) -> None:
     whole = promql.parse(_plain(expression))
-    ranged = {one.vector_selector.name for one in _nodes(whole) if isinstance(one, promql.MatrixSelector)}
-    plain = {one.name for one in _selectors(whole)} - ranged
+    ranged = {_name(one.vector_selector) for one in _nodes(whole) if isinstance(one, promql.MatrixSelector)}
+    plain = {_name(one) for one in _selectors(whole)} - ranged
     counting = re.compile(r"_(total|sum|count|bucket)$")
     assert all(counting.search(name) for name in ranged)
     # That there is such a series at all is asked of a count.
@@ -120,7 +125,9 @@ def test_variables_ask_for_metrics_and_labels_that_there_are() -> None:
     assert {name for name in used if not name.startswith("__")} <= VARIABLES
     assert {"datasource", "namespace", "queue", "workload"} == VARIABLES
     for variable in DASHBOARD["templating"]["list"][1:]:
-        selector, label = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"]["query"]).groups()
+        asked = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"]["query"])
+        assert asked is not None
+        selector, label = asked.groups()
         named = set(re.findall(r"headrace_\w+", selector))
         assert named
         assert named <= KNOWN.keys()
@@ -155,7 +162,7 @@ def test_each_panel_asks_the_source_that_is_chosen_and_has_a_title_and_a_unit() 
 
 def test_every_metric_is_shown_somewhere() -> None:
     shown = {
-        selector.name for panel in PANELS for one in panel["targets"] for selector in _selectors(promql.parse(_plain(one["expr"])))
+        _name(one) for panel in PANELS for target in panel["targets"] for one in _selectors(promql.parse(_plain(target["expr"])))
     }
     ours = {name for name in KNOWN if name.startswith("headrace_")}
     families = {re.sub(r"_(bucket|sum|count)$", "", name) for name in ours}

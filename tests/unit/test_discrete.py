@@ -30,8 +30,8 @@ class Plan:
         return self._plan[max(at for at in self._plan if at <= now)]
 
 
-def world(seconds: float, **other: int) -> World:
-    return World(concurrency=4, service_seconds=seconds, **{"max_replicas": 20} | other)
+def world(seconds: float, *, initial: int = 1) -> World:
+    return World(concurrency=4, service_seconds=seconds, initial=initial, max_replicas=20)
 
 
 def ours(world: World) -> Ours:
@@ -66,8 +66,8 @@ def test_a_replica_runs_what_it_can_and_takes_the_rest_ahead() -> None:
     first, last = plan.seen[1.0], plan.seen[30.0]
     assert [getattr(first, name).value for name in ("ready_jobs", "unacked", "in_flight", "completed")] == [4, 8, 4, 0]
     assert [getattr(last, name).value for name in ("ready_jobs", "unacked", "in_flight", "completed")] == [0, 4, 4, 8]
-    assert last.busy_seconds.value == pytest.approx(8 * 10 + 4 * 9.5)  # type: ignore[union-attr]  # it is known
-    assert last.wait_mean.value == pytest.approx(5.0)  # type: ignore[union-attr]
+    assert last.busy_seconds.value == pytest.approx(8 * 10 + 4 * 9.5)
+    assert last.wait_mean.value == pytest.approx(5.0)
 
 
 def test_jobs_go_to_each_replica_in_turn() -> None:
@@ -141,7 +141,7 @@ def test_what_waits_counts_once_wherever_it_does() -> None:
     follow(place, jobs, plan, prefetch=10)
     for at, seen in plan.seen.items():
         there = sum(job.at <= at and (job.ended is None or job.ended > at) for job in jobs)
-        assert (seen.ready_jobs.value + seen.unacked.value) == there  # type: ignore[union-attr]  # they are known
+        assert (seen.ready_jobs.value + seen.unacked.value) == there
     assert any(job.moved for job in jobs)
 
 

@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from typer.core import TyperGroup
 from typer.main import get_command
 
 import consumer
@@ -101,7 +102,9 @@ def test_what_can_be_simulated_is_listed_as_it_is_typed() -> None:
     traces, policies, figures = re.findall(r"^\| --- .*\n((?:\|.*\n)+)", section, re.MULTILINE)
     assert re.findall(r"^\| `([^`]+)`", traces, re.MULTILINE) == [*SHAPES, *WHOLE]
     assert re.findall(r"^\| `([^`]+)`", policies, re.MULTILINE) == [*POLICIES, "fixed:12", ORACLE]
-    told = {option.name: str(getattr(option, "help", "")) for option in get_command(app).commands["simulate"].params}  # type: ignore[attr-defined]
+    whole = get_command(app)
+    assert isinstance(whole, TyperGroup)
+    told = {option.name: str(getattr(option, "help", "")) for option in whole.commands["simulate"].params}
     for option, names in (("trace", [*SHAPES, *WHOLE]), ("policy", [*POLICIES, "fixed:12", ORACLE])):
         assert set(names) <= set(re.findall(r"[\w:-]+", told[option]))
     keys = re.findall(r"`([a-z\d_]+)`", "\n".join(row.split("|")[2] for row in figures.splitlines()))

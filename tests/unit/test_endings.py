@@ -178,7 +178,7 @@ async def test_a_result_that_cannot_be_kept_is_a_success_without_one(result: str
 @pytest.mark.parametrize("value", RESULTS)
 async def test_progress_that_cannot_be_kept_fails_no_job_and_reaches_no_store(value: str) -> None:
     async def act(_: Payload, ctx: Context) -> str:
-        for _ in range(3):
+        for _again in range(3):
             ctx.progress(RESULTS[value]())
         ctx.progress("x" * 30_000_000)
         return "done"

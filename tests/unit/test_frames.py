@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import commands, frame
 from pamqp.body import ContentBody
+from pamqp.common import FieldTable
 from pamqp.header import ContentHeader
 
 from adapters.rabbitmq import frames
@@ -30,8 +31,9 @@ def test_publish(
     ours = frames.publish(
         channel, frame_max, exchange, key, headers=headers, body=body, message_id="id-1", job_type="a.b", priority=priority
     )
+    table: FieldTable = {**headers}
     properties = commands.Basic.Properties(
-        content_type="application/json", headers=headers, delivery_mode=2, priority=priority, message_id="id-1", message_type="a.b"
+        content_type="application/json", headers=table, delivery_mode=2, priority=priority, message_id="id-1", message_type="a.b"
     )
     theirs = frame.marshal(commands.Basic.Publish(exchange=exchange, routing_key=key, mandatory=True), channel)
     theirs += frame.marshal(ContentHeader(body_size=len(body), properties=properties), channel)

@@ -51,8 +51,7 @@ def broken(name: str) -> Any:
 
 async def test_the_gateway_ends_with_what_it_could_not_keep_running() -> None:
     owner = Supervisor(chance=NoPause(), around=broken("event loop"))
-    memory = {"broker": "memory:", "outcomes": "memory:", "port": 0}
-    gateway = create(GatewaySettings(**memory), project.catalogue(), owner)
+    gateway = create(GatewaySettings(broker="memory:", outcomes="memory:", port=0), project.catalogue(), owner)
     server = _Server(uvicorn.Config(gateway, port=0, interface="asgi3", lifespan="on", log_config=None), gateway, 0.0)
     owner.give_up = server.give_up
     with capture_logs() as logs:

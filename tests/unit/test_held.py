@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
 from prometheus_client import REGISTRY
@@ -27,7 +27,13 @@ from tests.unit.consuming import Inline, Payload, World, consuming
 
 pytestmark = pytest.mark.looptime
 
-AMQP = {"broker": "amqp://127.0.0.1:1/", "consumer_timeout": 100.0}  # the settings of it; the broker is in memory all the same
+
+class _Amqp(TypedDict):
+    broker: str
+    consumer_timeout: float
+
+
+AMQP: _Amqp = {"broker": "amqp://127.0.0.1:1/", "consumer_timeout": 100.0}  # its settings; the broker is in memory all the same
 
 
 async def _ok(_: Payload, __: Context) -> str:
@@ -196,7 +202,7 @@ async def test_a_broker_without_a_limit_has_nothing_handed_back_however_long_the
 )
 async def test_a_limit_that_the_broker_would_cut_is_refused_at_the_start(more: dict[str, Any], fits: bool) -> None:
     async with consuming(_ok, time_limit=300.0) as world:
-        settings = ConsumerSettings(broker="amqp://127.0.0.1:1/", **more)  # type: ignore[arg-type]  # pydantic makes it a secret
+        settings = ConsumerSettings(broker="amqp://127.0.0.1:1/", **more)
         refused = contextlib.nullcontext() if fits else pytest.raises(SettingsError, match="CONSUMER_TIMEOUT")
         with refused:
             check_limits(settings, world.tools.registry, ["work"])
@@ -541,7 +547,8 @@ async def test_the_wait_of_a_retry_or_a_replay_is_not_observed() -> None:
 
     async with consuming(_ok) as world:
         before = observed()
-        for more in ({}, {"replay": 1}, {"attempt": 2}):
+        kinds: list[dict[str, Any]] = [{}, {"replay": 1}, {"attempt": 2}]
+        for more in kinds:
             await world.ended(await world.submit(accepted_at=world.clock.wall() - 5.0, **more))
         count, total = (now - then for now, then in zip(observed(), before, strict=True))
         assert count == 1

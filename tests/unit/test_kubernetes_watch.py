@@ -39,7 +39,8 @@ class Script:
         part = self._lists.pop(0) if len(self._lists) > 1 else self._lists[0]
         if isinstance(part, Exception):
             raise part
-        return part
+        answer: Json = part
+        return answer
 
     async def watch(self, of: Resource, query: Mapping[str, str], seconds: int) -> AsyncIterator[Json]:
         self.asked.append(f"watch {query['resourceVersion']}")
@@ -65,7 +66,7 @@ def _event(kind: str, name: str, version: int) -> Json:
 
 
 async def _played(script: Script, seconds: float) -> Watch[str]:
-    watch: Watch[str] = Watch(script, THINGS, {}, lambda item: item["metadata"]["resourceVersion"], LoopClock())  # type: ignore[arg-type]
+    watch: Watch[str] = Watch(script, THINGS, {}, lambda item: item["metadata"]["resourceVersion"], LoopClock())  # type: ignore[arg-type]  # what is used of it
     task = asyncio.ensure_future(watch.run())
     await asyncio.sleep(seconds)
     task.cancel()

@@ -6,6 +6,7 @@ import random
 import types
 import uuid
 from datetime import datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -45,24 +46,24 @@ class Strict(BaseModel):
         {"deadline": 0},
     ],
 )
-def test_a_contract_that_cannot_be_is_refused(wrong: dict[str, object]) -> None:
-    right: dict[str, object] = {"name": "thing.done", "payload": Thing, "queues": ("one",)}
-    Contract(**right)  # type: ignore[arg-type]  # a test's shorthand
+def test_a_contract_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+    right: dict[str, Any] = {"name": "thing.done", "payload": Thing, "queues": ("one",)}
+    Contract(**right)
     with pytest.raises(ContractError, match="job type"):
-        Contract(**right | wrong)  # type: ignore[arg-type]  # a test's shorthand
+        Contract(**right | wrong)
 
 
 def test_a_tuple_of_one_needs_its_comma() -> None:
     with pytest.raises(ContractError, match=r"queues is a str, not a tuple: write \(\"ledger\",\)"):
-        Contract("a.b", BaseModel, queues=("ledger"))  # type: ignore[arg-type]
+        Contract("a.b", BaseModel, queues=("ledger"))  # type: ignore[arg-type]  # what is refused
     with pytest.raises(ContractError, match="queues is a list, not a tuple"):
-        Contract("a.b", BaseModel, queues=["ledger"])  # type: ignore[arg-type]
+        Contract("a.b", BaseModel, queues=["ledger"])  # type: ignore[arg-type]  # as above
 
 
 @pytest.mark.parametrize("wrong", [{"max_attempts": 0}, {"base": 0}, {"base": 5, "cap": 1}, {"cap": MAX_DELAY + 1}])
-def test_a_retry_policy_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
+def test_a_retry_policy_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ContractError, match="RetryPolicy"):
-        RetryPolicy(**wrong)  # type: ignore[arg-type]  # a test's shorthand
+        RetryPolicy(**wrong)
 
 
 @given(attempt=st.integers(1, 2000), seed=st.integers())

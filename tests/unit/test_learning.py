@@ -11,8 +11,18 @@ from autoscaler.state import State
 
 
 def observation(now: float, published: Seen, completed: float) -> Observation:
-    known = {"ready": 4.0, "ready_jobs": 0.0, "unacked": 0.0, "in_flight": 0.0, "completed": completed, "busy_seconds": completed}
-    return Observation(now, 4, published=published, **{name: Figure(value, now) for name, value in known.items()})
+    none, ended = Figure(0.0, now), Figure(completed, now)
+    return Observation(
+        now,
+        4,
+        ready=Figure(4.0, now),
+        ready_jobs=none,
+        unacked=none,
+        in_flight=none,
+        published=published,
+        completed=ended,
+        busy_seconds=ended,
+    )
 
 
 def test_the_brokers_own_count_that_comes_late_is_no_burst_and_neither_is_its_going() -> None:

@@ -62,7 +62,8 @@ class LeaseServer:
         if verb == "get":
             return dict(self.item or {})
         assert body is not None
-        if verb == "update" and body["metadata"]["resourceVersion"] != self.item["metadata"]["resourceVersion"]:
+        there = self.item or {}
+        if verb == "update" and body["metadata"]["resourceVersion"] != there["metadata"]["resourceVersion"]:
             raise ApiFailure(409, "modified")
         self.versions += 1
         self.item = {"metadata": {"resourceVersion": str(self.versions)}, "spec": dict(body["spec"])}
@@ -91,7 +92,7 @@ def _candidates(server: LeaseServer, count: int) -> list[tuple[Lease, Door]]:
     doors = [server.door() for _ in range(count)]
     # Wall clocks an hour apart must not matter.
     return [
-        (Lease(door, "controller", identity=f"c{n}", clock=LoopClock(skew=3600.0 * n)), door)  # type: ignore[arg-type]
+        (Lease(door, "controller", identity=f"c{n}", clock=LoopClock(skew=3600.0 * n)), door)  # type: ignore[arg-type]  # what is used of it
         for n, door in enumerate(doors)
     ]
 
@@ -216,7 +217,7 @@ async def test_a_lease_that_was_deleted_is_not_taken_while_its_holder_may_lead()
 
 def test_times_that_do_not_fit_are_refused() -> None:
     with pytest.raises(SettingsError, match="retry"):
-        Lease(LeaseServer().door(), "controller", duration=5, valid=5.5)  # type: ignore[arg-type]
+        Lease(LeaseServer().door(), "controller", duration=5, valid=5.5)  # type: ignore[arg-type]  # what is used of it
 
 
 async def test_a_single_controller_leads_always() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -147,7 +149,7 @@ async def test_claims_are_renewed_before_anybody_hears_that_the_store_is_back() 
         assert it.lost == []
 
 
-def _verdict(store: Store, connection, asking: Claim) -> Verdict:  # type: ignore[no-untyped-def]  # sqlite3's
+def _verdict(store: Store, connection: sqlite3.Connection, asking: Claim) -> Verdict:
     from adapters.sqlite.deliveries import stored_of
     from adapters.sqlite.moment import Moment
     from core.claims import judge
@@ -185,8 +187,8 @@ async def test_a_store_that_comes_and_goes_is_asked_no_more_than_one_that_is_gon
         it.store.refuses = {"claim", "settle"}
         told: list[bool] = []
         it.ledger.changed.append(told.append)
-        waiting = [asyncio.ensure_future(it.ledger.settle(_outcome(claim))) for claim in claims]
-        waiting += [asyncio.ensure_future(it.claim()) for _ in range(10)]  # type: ignore[misc]  # futures of two kinds
+        waiting: list[asyncio.Future[Any]] = [asyncio.ensure_future(it.ledger.settle(_outcome(claim))) for claim in claims]
+        waiting += [asyncio.ensure_future(it.claim()) for _ in range(10)]
         it.store.calls.clear()
         await asyncio.sleep(600.0)
         assert it.store.calls["ping"] <= 600.0 / (LAST_PAUSE / 2) + 10

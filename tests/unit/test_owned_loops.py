@@ -102,8 +102,8 @@ async def controller(owner: Supervisor) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def cluster(owner: Supervisor) -> AsyncIterator[None]:
-    kubernetes = Kubernetes(Cluster(), ["work"], clock=LoopClock(), supervisor=owner)  # type: ignore[arg-type]
-    lease = Lease(LeaseServer().door(), "lease", clock=LoopClock(), supervisor=owner)  # type: ignore[arg-type]
+    kubernetes = Kubernetes(Cluster(), ["work"], clock=LoopClock(), supervisor=owner)  # type: ignore[arg-type]  # what is used of it
+    lease = Lease(LeaseServer().door(), "lease", clock=LoopClock(), supervisor=owner)  # type: ignore[arg-type]  # what is used of it
     await kubernetes.open()
     await lease.open()
     yield

@@ -48,8 +48,9 @@ class Channel:
 
 
 def made(limit: int = LIMIT, timeout: float = 5.0, room: int = 100) -> tuple[Publisher, Channel, list[Message]]:
-    channel, returned = Channel(room), []
-    return Publisher(channel, timeout, SizeLimit(limit), returned.append), channel, returned  # type: ignore[arg-type]
+    channel = Channel(room)
+    returned: list[Message] = []
+    return Publisher(channel, timeout, SizeLimit(limit), returned.append), channel, returned  # type: ignore[arg-type]  # what is used of a channel
 
 
 def message(job_id: str = "a", body: bytes = b"{}", job_type: str = "a.b", **more: Any) -> Message:
@@ -61,8 +62,8 @@ poison = st.one_of(
     st.just(message(job_id="\udcff")),
     st.just(message(body=b"x" * (LIMIT + 1))),
     st.just(message(priority=1000)),
-    st.just(Message("a", "a.b", {"n": None}, b"{}")),  # type: ignore[dict-item]
-    st.just(Message("a", "a.b", {}, None)),  # type: ignore[arg-type]
+    st.just(Message("a", "a.b", {"n": None}, b"{}")),  # type: ignore[dict-item]  # what a program may do
+    st.just(Message("a", "a.b", {}, None)),  # type: ignore[arg-type]  # as above
     st.just(message(queue="q", delay=float("nan"))),
 )
 good = st.builds(message, job_id=st.sampled_from("abc"), body=st.binary(max_size=50))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from autoscaler.decide import decide
-from autoscaler.model import Decision, Figure, Observation, Policy
+from autoscaler.model import UNKNOWN, Decision, Figure, Observation, Policy
 from autoscaler.state import State, fresh
 from core.returning import SOON_SECONDS, Returning
 
@@ -61,21 +61,19 @@ class Queue:
             due_soon=Figure(rate * SOON_SECONDS if now > SOON_SECONDS else 0, now),
             takeable=Figure(asked, now),
         )
-        seen = seen if not self.managed else replaced(seen, published=Figure(rate * now, now))
+        seen = seen if not self.managed else replace(seen, published=Figure(rate * now, now))
         decision, self.state = decide(POLICY, self.state, seen, now)
         return decision
-
-
-def replaced(seen: Observation, **figures: Figure) -> Observation:
-    return replace(seen, **figures)
 
 
 def test_arrivals_are_the_same_whichever_source_tells_them() -> None:
     told, derived = Queue(managed=True), Queue(managed=False)
     for now in range(1, 120):
         one, other = (queue.at(float(now), 40.0, 24) for queue in (told, derived))
-    assert abs(one.arrival_rate - 80.0) < 4.0  # type: ignore[operator]  # it is known
-    assert abs(other.arrival_rate - 80.0) < 4.0  # type: ignore[operator]
+    assert one.arrival_rate is not UNKNOWN
+    assert other.arrival_rate is not UNKNOWN
+    assert abs(one.arrival_rate - 80.0) < 4.0
+    assert abs(other.arrival_rate - 80.0) < 4.0
     assert one.replicas == other.replicas
 
 
@@ -83,10 +81,19 @@ def test_retries_that_are_about_to_return_are_demand_beyond_what_arrives_anyway(
     def asks(due_soon: float) -> int:
         state, decision = fresh(0.0, 0.0), None
         for now in (1.0, 2.0, 3.0):
-            idle = {
-                name: Figure(0, now) for name in ("ready_jobs", "unacked", "in_flight", "completed", "busy_seconds", "published")
-            }
-            seen = Observation(now, 1, ready=Figure(1, now), **idle, due_soon=Figure(due_soon, now))
+            none = Figure(0, now)
+            seen = Observation(
+                now,
+                1,
+                ready=Figure(1, now),
+                ready_jobs=none,
+                unacked=none,
+                in_flight=none,
+                completed=none,
+                busy_seconds=none,
+                published=none,
+                due_soon=Figure(due_soon, now),
+            )
             decision, state = decide(POLICY, state, seen, now)
         assert decision is not None
         return decision.replicas

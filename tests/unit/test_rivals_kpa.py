@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypedDict, Unpack
+
 import pytest
 
 from autoscaler.model import UNKNOWN, Figure, Observation
@@ -20,9 +23,16 @@ def seen(asked: int, jobs: float | None, ready: int | None = None) -> Observatio
     )
 
 
-def sized(target: float, **changed: float) -> KPA:
+class Changed(TypedDict, total=False):
+    max_scale_up_rate: float
+    max_scale_down_rate: float
+    scale_down_delay: float
+    panic_threshold_percentage: float
+
+
+def sized(target: float, **changed: Unpack[Changed]) -> KPA:
     """newTestAutoscaler: 10 times up and down at most, panic at twice the target, 60 s."""
-    settings = {"max_scale_up_rate": 10.0, "max_scale_down_rate": 10.0} | changed
+    settings: Changed = {"max_scale_up_rate": 10.0, "max_scale_down_rate": 10.0, **changed}
     kpa = KPA(target=target, utilisation=1.0, **settings)
     kpa._begin(1, 0.0)  # its pod counter says 1 when it is made
     return kpa
@@ -145,7 +155,7 @@ def test_the_greatest_of_a_window() -> None:
     assert [greatest.of(wanted, at) for wanted, at in ((4, 0.0), (2, 5.0), (1, 9.0), (1, 10.0), (3, 12.0))] == [4, 4, 4, 2, 3]
 
 
-def run(kpa: KPA, asked: int, jobs: list[float | None]) -> list[int]:
+def run(kpa: KPA, asked: int, jobs: Sequence[float | None]) -> list[int]:
     """One value of the queue a second; pods are ready at once."""
     history = []
     for second, waiting in enumerate(jobs):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from autoscaler.model import UNKNOWN, Figure, Observation
@@ -24,8 +26,15 @@ def seen(asked: int, jobs: float | None, now: float = 0.0, sent: float = 0.0, do
 
 def desired(messages: float, current: int, disruption: str = "100%", **changed: float) -> int:
     """GetDesiredWorkers with the settings of TestScaleForLongRunningWorkersTakingMinutesToProcess."""
-    settings = {"per_minute": 0.0, "seconds_per_job": 0.0, "per_worker": 10, "idle": 0, "minimum": 0, "maximum": 500} | changed
-    return desired_workers(messages=messages, current=current, max_disruption=disruption, **settings)  # type: ignore[arg-type]  # ints
+    settings: dict[str, Any] = {
+        "per_minute": 0.0,
+        "seconds_per_job": 0.0,
+        "per_worker": 10,
+        "idle": 0,
+        "minimum": 0,
+        "maximum": 500,
+    } | changed
+    return desired_workers(messages=messages, current=current, max_disruption=disruption, **settings)
 
 
 def test_practo_few_messages_scale_down_by_the_disruption() -> None:

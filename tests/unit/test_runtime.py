@@ -56,7 +56,8 @@ class World:
     runtime: QueueRuntime = field(init=False)
 
     async def submit(self, body: bytes = b'{"n": 1}', headers: dict[str, str] | None = None, **more: Any) -> str:
-        envelope = Envelope(**{"job_id": new_job_id(), "job_type": "thing.done", "accepted_at": SystemClock().wall()} | more)
+        given = {"job_id": new_job_id(), "job_type": "thing.done", "accepted_at": SystemClock().wall(), **more}
+        envelope = Envelope(**given)
         await self.broker.publish([Message(envelope.job_id, "thing.done", headers or envelope.headers(), body)])[0]
         return envelope.job_id
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
 from adapters.redis.client import client
 from autoscaler.settings import ControllerSettings
@@ -134,6 +135,7 @@ async def test_a_redis_that_moves_is_told_once(tmp_path: Path) -> None:
     file = tmp_path / "url"
     file.write_text("redis://u:a%40@h:6379/1")
     made, _, _ = client(FileUrl("HEADRACE_OUTCOMES_FILE", file, []).get_secret_value, Settings(), 2)
+    assert isinstance(made, Redis)
     options = made.connection_pool.connection_kwargs
     assert (options["host"], options["port"], options["db"]) == ("h", 6379, 1)
     provider = options["credential_provider"]

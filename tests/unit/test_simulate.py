@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -336,6 +337,6 @@ def test_percentiles_are_of_the_nearest_rank() -> None:
 @pytest.mark.parametrize(
     "wrong", [{"dt": 0.3}, {"concurrency": 0}, {"startup": (5.0, 1.0)}, {"service_seconds": 0.0}, {"initial": -1}]
 )
-def test_a_world_that_cannot_be_is_told(wrong: dict[str, object]) -> None:
+def test_a_world_that_cannot_be_is_told(wrong: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match=next(iter(wrong))):
-        World(**wrong)  # type: ignore[arg-type]
+        World(**wrong)

@@ -14,7 +14,7 @@ from cli.api import Address, GatewayError
 from cli.submit import submit
 from tests.servers.http import serving
 
-GOOD = (202, {"job_id": "j"}, {})
+GOOD: tuple[int, object, dict[str, str]] = (202, {"job_id": "j"}, {})
 
 
 class Answering:
@@ -25,7 +25,7 @@ class Answering:
         self.by_line = by_line
         self.sent: list[tuple[str, str]] = []
 
-    async def __call__(self, request: web.Request) -> web.StreamResponse:
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         line = (await request.text()).strip()
         self.sent.append((line, request.headers["Idempotency-Key"]))
         if self.by_line is not None:

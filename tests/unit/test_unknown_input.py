@@ -15,7 +15,7 @@ from tests.unit.test_scopes import gateway, routes_of
 
 PAYLOAD = b'{"user_id": 42, "email": "ada@example.com", "name": "Ada", "registered_at": "2026-01-31T09:30:00Z"}'
 JSON = (b"content-type", b"application/json")
-Answer = tuple[int, dict[str, Any]]
+Answer = tuple[int, Any]
 
 
 async def ask(
@@ -24,8 +24,8 @@ async def ask(
     """Status and document. The app's parts are not open: what is not refused before they are asked is a 5xx."""
     sent: list[Any] = []
     lines = [*headers, (b"content-length", b"%d" % len(body))]
-    scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": query.encode()}
-    scope |= {"headers": lines, "asgi": {"version": "3.0"}, "http_version": "1.1", "scheme": "http", "root_path": ""}
+    scope: dict[str, Any] = {"type": "http", "method": method, "path": path, "raw_path": path.encode(), "headers": lines}
+    scope |= {"query_string": query.encode(), "asgi": {"version": "3.0"}, "http_version": "1.1", "scheme": "http", "root_path": ""}
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": body, "more_body": False}

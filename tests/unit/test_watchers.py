@@ -40,8 +40,8 @@ def value(watchers: Watchers, name: str) -> float | None:
 async def test_what_nobody_tells_is_unknown() -> None:
     async with watching(Seer(ready_jobs=5)) as watchers:
         found = seen(watchers)
-        assert (found.asked, found.running.value, found.ready.value) == (3, 2, 1)  # type: ignore[union-attr]  # known
-        assert found.ready_jobs.value == 5  # type: ignore[union-attr]  # known
+        assert (found.asked, found.running.value, found.ready.value) == (3, 2, 1)
+        assert found.ready_jobs.value == 5
         assert all(getattr(found, name) is UNKNOWN for name in ("unacked", "published", "completed", "in_flight", "oldest_age"))
         assert set(ages(found, asyncio.get_running_loop().time())) == {"running", "ready", "ready_jobs"}
 
@@ -72,13 +72,17 @@ async def test_a_figure_of_a_look_that_failed_or_hangs_is_told_apart() -> None:
         assert seen(watchers).silent_at is None
         first.fails = blind()
         await asyncio.sleep(2 * INTERVAL)
-        assert seen(watchers).silent_at == seen(watchers).ready_jobs.at  # type: ignore[union-attr]  # known
+        ready_jobs = seen(watchers).ready_jobs
+        assert ready_jobs is not UNKNOWN
+        assert seen(watchers).silent_at == ready_jobs.at
         first.fails = None
         await asyncio.sleep(2 * INTERVAL)
         assert seen(watchers).silent_at is None
         second.hangs = True
         await asyncio.sleep(3 * INTERVAL)
-        assert seen(watchers).silent_at == seen(watchers).unacked.at  # type: ignore[union-attr]  # known
+        unacked = seen(watchers).unacked
+        assert unacked is not UNKNOWN
+        assert seen(watchers).silent_at == unacked.at
 
 
 async def test_a_signal_that_fails_and_tells_nothing_that_is_used_makes_nothing_doubtful() -> None:
@@ -97,8 +101,9 @@ async def test_a_counter_whose_first_source_goes_away_is_not_replaced_by_the_zer
         second.shared["completed"] = 8.0
         await asyncio.sleep(60)
         found = seen(watchers).completed
-        assert found.value == 1000  # type: ignore[union-attr]  # known
-        assert found.at < asyncio.get_running_loop().time() - 50, "it only grows old"  # type: ignore[union-attr]  # known
+        assert found is not UNKNOWN
+        assert found.value == 1000
+        assert found.at < asyncio.get_running_loop().time() - 50, "it only grows old"
         first.fails = None
         first.shared["completed"] = 1100.0
         await asyncio.sleep(2 * INTERVAL)

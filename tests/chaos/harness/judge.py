@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
+from types import TracebackType
 
 from tests.chaos.harness import effects
 from tests.chaos.harness.harm import Harm
@@ -83,16 +84,13 @@ class Judge:
     def _missing(self, letters: Collection[effects.Key]) -> list[tuple[Job, str]]:
         """What was accepted, and has neither an effect nor a dead letter."""
         runs = effects.read(self._system.effects, self._load.name)
-        wanted = [(job, queue) for job in self._load.jobs if job.job_id for queue in QUEUES[job.job_type]]
-        return [
-            (job, queue)
-            for job, queue in wanted
-            if (job.job_id, queue) not in letters and not effects.done(runs.get((job.job_id, queue), ()))  # type: ignore[arg-type]
-        ]
+        wanted = [(job, (job.job_id, queue)) for job in self._load.jobs if job.job_id for queue in QUEUES[job.job_type]]
+        return [(job, key[1]) for job, key in wanted if key not in letters and not effects.done(runs.get(key, ()))]
 
     async def _dead(self) -> set[effects.Key]:
         assert self._system.client is not None
-        found, cursor = set(), ""
+        found: set[effects.Key] = set()
+        cursor = ""
         while True:
             path = f"/v1/dead-letters?limit=200{f'&cursor={cursor}' if cursor else ''}"
             status, page = await self._system.gateway.ask(self._system.client, path)
@@ -198,9 +196,9 @@ class _deadline:  # noqa: N801 - reads as asyncio.timeout does, and ends the blo
     async def __aenter__(self) -> None:
         await self._timeout.__aenter__()
 
-    async def __aexit__(self, *error: object) -> bool:
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
         try:
-            await self._timeout.__aexit__(*error)  # type: ignore[arg-type]
+            await self._timeout.__aexit__(kind, error, trace)
         except TimeoutError:
             return True
         return False

@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import aiohttp
 
@@ -80,10 +81,10 @@ class Load:
                 await self._ask(client, "GET", f"/v1/jobs/{random.choice(known).job_id}")
             await asyncio.sleep(1.0)
 
-    async def _ask(self, client: aiohttp.ClientSession, method: str, path: str, **more: object) -> tuple[int, dict[str, str]]:
+    async def _ask(self, client: aiohttp.ClientSession, method: str, path: str, **more: Any) -> tuple[int, dict[str, str]]:
         at, timeout = time.time(), aiohttp.ClientTimeout(_BOUNDS[method])
         try:
-            async with client.request(method, path, timeout=timeout, **more) as answer:  # type: ignore[arg-type]
+            async with client.request(method, path, timeout=timeout, **more) as answer:
                 status, document = answer.status, await answer.json(content_type=None)
         except (aiohttp.ClientError, TimeoutError) as error:
             status, document = 0, {"detail": repr(error)}

@@ -32,7 +32,7 @@ class Program:
         self._environment = (
             plain
             | {"PYTHONPATH": str(folder), "HEADRACE_APP": "app"}
-            | environment
+            | dict(environment)
             | {f"HEADRACE_{_PORTS[module]}": str(self.port)}
         )
         self._process: asyncio.subprocess.Process | None = None

@@ -28,7 +28,7 @@ class SmallDisk:
         self.folder.mkdir(parents=True, exist_ok=True)
         if not mountable():
             return
-        command = ["mount", "-t", "tmpfs", "-o", f"size={self._megabytes}m,mode=0755", "tmpfs", self.folder]
+        command: list[str | Path] = ["mount", "-t", "tmpfs", "-o", f"size={self._megabytes}m,mode=0755", "tmpfs", self.folder]
         self._mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
 
     def unmount(self) -> None:

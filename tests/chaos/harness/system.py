@@ -9,6 +9,7 @@ import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
@@ -149,9 +150,9 @@ _SETTINGS = {
 }
 
 
-def _read(note: Path) -> dict[str, object]:
+def _read(note: Path) -> dict[str, Any]:
     try:
-        told: dict[str, object] = json.loads(note.read_text())
+        told: dict[str, Any] = json.loads(note.read_text())
     except (OSError, ValueError):
         return {}  # it is just being written, or taken away
     return told

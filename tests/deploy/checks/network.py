@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from service.settings import GatewaySettings
 from tests.deploy.checks.environment import programs, settings_of
 from tests.deploy.checks.scaling import consumers, controllers
 from tests.deploy.files import file, variables
@@ -117,7 +118,9 @@ def the_gateway_is_reached(release: Release) -> Iterator[str]:
     """By everybody, unless the values say by whom."""
     for target, container, which in programs(release):
         if which == "service" and not release.values["networkPolicy"]["gatewayFrom"]:
-            port = settings_of(release, target, container)[0].port  # type: ignore[attr-defined]  # it is GatewaySettings
+            settings = settings_of(release, target, container)[0]
+            assert isinstance(settings, GatewaySettings)
+            port = settings.port
             for who, peer in (("another namespace", STRANGER), ("outside", OUTSIDE)):
                 if not allowed(release, peer, Peer.of(target, release), port):
                     yield f"{target} is not open to {who}"

@@ -11,7 +11,9 @@ import redis
 RUN = sys.argv[1]
 client = redis.from_url(Path("/etc/e2e/redis/url").read_text().strip(), decode_responses=True, socket_timeout=10)
 with client.pipeline(transaction=True) as at_once:  # or an effect of a moment later would have no end yet
-    at_once.hgetall(f"e2e:{RUN}:began").hgetall(f"e2e:{RUN}:ended").hlen(f"e2e:{RUN}:effects")
+    at_once.hgetall(f"e2e:{RUN}:began")
+    at_once.hgetall(f"e2e:{RUN}:ended")
+    at_once.hlen(f"e2e:{RUN}:effects")
     began, ended, effects = at_once.execute()
 begun, done = (Counter(entry.split()[0] for entry in entries) for entries in (began, ended))
 told = {

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from consumer import way
+from consumer.execute import after_failure
 from consumer.ledger import Ledger
 from consumer.mover import Mover
 from consumer.put_off import PutOff
@@ -23,7 +24,7 @@ from tests.simulation.mutants import exchanged, mutant
 @mutant
 def claim_leaked_by_an_unforeseen_ending() -> Iterator[None]:
     """A payload's validator raises what nobody foresaw: the delivery goes back, and its claim is renewed for ever."""
-    settle, planned = Ledger.settle, way.after_failure
+    settle, planned = Ledger.settle, after_failure
 
     def unforeseen(error: BaseException, *rest: Any) -> Any:
         if isinstance(error, KeyError):
