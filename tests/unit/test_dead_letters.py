@@ -89,7 +89,7 @@ async def test_one_that_nobody_takes_stops_no_other(store: Known) -> None:
     assert (done.replayed, done.failed, done.more) == (2, 3, False)
     assert [m.body for m in broker.messages] == [b"2", b"1"]
     said = {failure.dead_id: failure.detail for failure in done.failures}
-    assert said["lost"] == "no queue is bound for it"
+    assert said["lost"].startswith("no queue is bound for it: no queue of this release takes it")
     assert "more than 255 bytes" in said["long"]
     assert "name of a header" in said["stray"]
     again = await many(store, broker)

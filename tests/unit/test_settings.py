@@ -11,6 +11,8 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from autoscaler.model import Policy
 from autoscaler.settings import ControllerSettings, policy_of
@@ -18,7 +20,7 @@ from cli import names
 from cli.settings import page
 from consumer.settings import ConsumerSettings
 from core.errors import SettingsError
-from core.settings import load, renamed
+from core.settings import PREFIX, load, renamed
 
 
 def test_the_page_is_the_code() -> None:
@@ -56,3 +58,24 @@ def test_a_setting_is_read_under_its_old_name_too(monkeypatch: pytest.MonkeyPatc
     (tmp_path / ".env").write_text("HEADRACE_LEASE=much\n")
     with pytest.raises(SettingsError, match="HEADRACE_CLAIM_LEASE='much'"):
         load(ConsumerSettings)
+
+
+class Required(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix=PREFIX)
+
+    needed_number: int = Field(description="A number that is needed.")
+    needed_password: SecretStr = Field(description="A password.")
+
+
+def test_what_is_missing_is_named_without_what_was_given_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_NEEDED_PASSWORD", "planted")
+    with pytest.raises(SettingsError) as refused:
+        load(Required)
+    assert str(refused.value) == "HEADRACE_NEEDED_NUMBER is not given, and has no default (A number that is needed.)"
+
+
+def test_a_secret_in_the_wrong_setting_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_CONCURRENCY", "amqp://user:planted@host")
+    with pytest.raises(SettingsError, match="HEADRACE_CONCURRENCY") as refused:
+        load(ConsumerSettings)
+    assert "planted" not in str(refused.value)
