@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -20,6 +21,7 @@ def new(name: str, folder: Path | None) -> None:
         print(f"Not taken, since it is not committed: {len(left)} changes in {_HERE}", file=sys.stderr)
     origin = Origin(OWN, names.kebab, str(_HERE), run(_HERE, "git", "rev-parse", "HEAD"))
     bake(origin, to, sys.executable)
+    _render(to, names)
     run(to, "git", "init", "--quiet", "--initial-branch=main")
     run(to, "git", "add", "--all")
     run(to, "git", *_author(to, names), "commit", "--quiet", "-m", f"{names.title}, made from {OWN} {origin.commit[:12]}")
@@ -45,6 +47,14 @@ def made_from() -> str:
     except BakingRefused:  # not made from anything, or installed without its repository
         return ""
     return f", made from {origin.template} {origin.commit[:12]}"
+
+
+def _render(project: Path, names: Names) -> None:
+    """The plain manifests anew: they hold checksums of texts in which the name is."""
+    if shutil.which("helm") is None:
+        print("Helm is not installed: run `make docs` in the new project once it is", file=sys.stderr)
+        return
+    (project / "k8s" / f"{names.kebab}.yaml").write_text(run(project, "k8s/render.sh") + "\n", encoding="utf-8")
 
 
 def _author(project: Path, names: Names) -> tuple[str, ...]:

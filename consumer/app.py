@@ -170,7 +170,10 @@ class Consumer:
         consuming = (*runtimes, *((lost,) if lost else ()))
         await asyncio.gather(*(one.start() for one in consuming))  # side by side: each waits for the broker's answer
         self._ready = True
-        _log.info("consuming", queues=self._names, concurrency=self._settings.concurrency)
+        if not_yet := self._not_ready(runtimes, broker):
+            _log.warning("started, and not ready yet", why=not_yet, queues=self._names)
+        else:
+            _log.info("consuming", queues=self._names, concurrency=self._settings.concurrency)
 
     def _not_ready(self, runtimes: Sequence[QueueRuntime], broker: Broker) -> list[str]:
         if self._stop.is_set():

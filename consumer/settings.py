@@ -41,7 +41,11 @@ class ConsumerSettings(Settings):
         "its time limit before the process drains and ends, to be started anew.",
     )
     once_seconds: float = Field(
-        10.0, gt=0, le=3600, description="How long a consumer that takes one delivery (`--once`) waits for it before it ends."
+        10.0,
+        gt=0,
+        le=3600,
+        description="How long a consumer that takes one delivery (`--once`) waits for it before it ends. The time in which the "
+        "broker or the outcome store is away does not count: the delivery may be there.",
     )
     probe_host: str = Field("127.0.0.1", description="The address of the consumer's probes and metrics.")
     probe_port: int = Field(8081, ge=0, le=65_535, description="Their port; 0 is any free one, which is logged.")
