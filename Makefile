@@ -80,7 +80,7 @@ check: $(VENV)/dev.stamp $(VENV)/checkov.stamp ## lint, types, directions of dep
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/shellcheck .ci/bare .ci/full .ci/house .ci/kind .ci/run .ci/servers k8s/*.sh
+	$(BIN)/shellcheck .ci/baked .ci/bare .ci/full .ci/house .ci/kind .ci/run .ci/servers k8s/*.sh
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/zizmor --quiet --offline .github
 	$(if $(shell command -v promtool),promtool check rules telemetry/rules/headrace.yaml && promtool test rules telemetry/rules/tests.yaml,@echo "promtool is not here: the alert rules are not checked")
