@@ -9,9 +9,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
+from telemetry import logs
 from telemetry.early import OURS, Wish, wish
 
-_CANCEL_EVERY = 1.0
+_log = logs.get("program")
+
+# A start that is cancelled again and again, each second, and goes on: less than the drain, for which an orchestrator waits.
+_CANCEL_EVERY, _CANCELLATIONS = 1.0, 15
 
 Result = TypeVar("Result")
 
@@ -33,11 +37,12 @@ def _soon(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:
 
 
 @asynccontextmanager
-async def unless(stop: asyncio.Event) -> AsyncIterator[None]:
+async def unless(stop: asyncio.Event, end: Callable[[], object] = lambda: os._exit(1)) -> AsyncIterator[None]:
     """Leave the body off, which is cancelled, as soon as `stop` is set: a start must not outlast the wish to end.
 
     It is cancelled again each second: `asyncio.wait_for` of Python 3.11, with which redis-py sends, swallows a cancellation that
-    comes in the turn of its answer. What is half open then is closed by who closes the rest, outside of the body.
+    comes in the turn of its answer. For a body that goes on for 15 s all the same `end` is called. What is half open then is closed
+    by who closes the rest, outside of the body.
     """
     task, cancellations = asyncio.current_task(), 0
     assert task is not None  # noqa: S101 - we are in a coroutine
@@ -45,10 +50,12 @@ async def unless(stop: asyncio.Event) -> AsyncIterator[None]:
     async def watch() -> None:
         nonlocal cancellations
         await stop.wait()
-        while True:
+        for _ in range(_CANCELLATIONS):
             task.cancel()
             cancellations += 1
             await asyncio.sleep(_CANCEL_EVERY)
+        _log.critical("the start goes on although it was cancelled: the process ends at once", cancelled=_CANCELLATIONS)
+        end()
 
     watching = asyncio.create_task(watch())
     try:

@@ -128,6 +128,19 @@ async def test_a_cancellation_that_a_library_swallows_is_not_the_last(monkeypatc
     await asyncio.sleep(0)
 
 
+async def test_a_body_that_swallows_each_cancellation_does_not_keep_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "_CANCEL_EVERY", 0.0)
+    stop, ended, swallowed = asyncio.Event(), asyncio.Event(), 0
+    stop.set()
+    async with unless(stop, ended.set):
+        while not ended.is_set():
+            try:
+                await ended.wait()
+            except asyncio.CancelledError:
+                swallowed += 1
+    assert swallowed == signals._CANCELLATIONS
+
+
 async def test_what_ends_by_itself_is_not_touched_and_what_it_raises_is_raised() -> None:
     stop = asyncio.Event()
     async with unless(stop):
