@@ -39,7 +39,7 @@ def calls() -> Iterator[None]:
 
 
 def why(error: BaseException | None) -> str:
-    """What went wrong, and what to mend where that can be told. Never with the password."""
+    """The cause of a failure, and its remedy where that is known. Never with the password."""
     if error is None:
         return "closed"
     if isinstance(error, ProbableAuthenticationError):

@@ -1,4 +1,4 @@
-"""What must exist on the broker. Declared by every program; what is there with other arguments is a clear error."""
+"""The objects that must exist on the broker. Every program declares them; an object with other arguments is a clear error."""
 
 from __future__ import annotations
 

@@ -19,9 +19,10 @@ from core.ports import Message
 from core.topology import EXCHANGE, delay_exchange, delay_key, delay_seconds
 from telemetry import logs
 
-# What may wait for its confirm, in bytes; one message alone may be larger. EACH: what one takes beside its body, about.
+# The messages that may wait for their confirms, in bytes; one message alone may be larger. EACH: the bytes of one beside its
+# body, about.
 MOST_BYTES, EACH = 64 * 2**20, 1000
-# A confirm may take the publish timeout, and a second for so many bytes: a slow disk's and network's pace.
+# A confirm may take the publish timeout, and a second for each BYTES_A_SECOND bytes: the pace of a slow disk and network.
 BYTES_A_SECOND = 4 * 2**20
 # Where nothing waits: its answer shows that the broker takes and answers publishes.
 _NOWHERE = Message("headrace.probe", "headrace.probe", {}, b"", queue="headrace.nowhere")
@@ -30,7 +31,7 @@ _NOBODYS = Message("headrace.proof", "headrace.nowhere", {}, b"")
 
 
 class _Sent(NamedTuple):
-    """What waits for its confirm."""
+    """The publishes that wait for their confirms."""
 
     future: asyncio.Future[None]
     name: str

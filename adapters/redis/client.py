@@ -30,7 +30,7 @@ def client(url: Url, settings: Settings, connections: int) -> tuple[Client, tupl
     """A client, the nodes of a cluster that the URL names, and what closes the client. Short timeouts, and nothing is retried here:
     the callers know what may be repeated.
 
-    connections: at most so many to a server.
+    connections: the maximum to one server.
     """
     credentials = Credentials(url)
     address, timeout = credentials.address, settings.store_timeout

@@ -1,4 +1,4 @@
-"""What Redis' errors mean: the server is away, or one item is at fault; and what to mend."""
+"""The meaning of Redis' errors: the server is unavailable, or one item is at fault; and the remedy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from core.outgoing import CA_FILE, untrusted
 # closed=True ...>"); redis-py lets it through.
 FAILURES = (RedisError, RedisClusterException, OSError, TimeoutError, RuntimeError, UnicodeEncodeError)
 
-# What a user of Redis must be allowed, as ACL SETUSER takes it; +cluster on a cluster, and +config|get to look at its settings.
+# The rights that a user of Redis needs, as ACL SETUSER takes them; +cluster on a cluster, +config|get to look at its settings.
 RIGHTS = "~headrace:* ~{headrace:* +@hash +@sortedset +@stream +@string +@keyspace +@scripting +@connection +time +info"
 
 # In the order in which they are looked for. In a script's error the code stands somewhere in the text, and where it stands differs

@@ -61,7 +61,7 @@ class RedisOutcomes:
             await self._whole()
 
     async def advice(self) -> list[str]:
-        """What an operator should mend although the store works. Raises StoreUnavailable."""
+        """Advice to an operator about a store that works nevertheless. Raises StoreUnavailable."""
         return await advice(self._reads)
 
     async def _whole(self) -> None:

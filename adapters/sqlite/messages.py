@@ -88,13 +88,13 @@ def take(c: sqlite3.Connection, queue: str, owner: str, credit: int, now: Moment
 
 
 def delivery(queue: str, taken: Row) -> Delivery:
-    """What cannot be read of it is left out: the runtime then buries it, with its bytes."""
+    """Unreadable parts of a row are left out: the runtime then buries it, with its bytes."""
     number, count, death, headers, body = taken[:5]
     return Delivery(queue, _headers(headers), body, count, _reason(death), number)
 
 
 def settle(c: sqlite3.Connection, owner: str, settled: Settled, limit: int) -> None:
-    """What is not held by `owner` any more stays as it is."""
+    """Messages that `owner` does not hold any more stay unchanged."""
     c.executemany("DELETE FROM messages WHERE id = ? AND owner = ?", [(i, owner) for i in settled.acks])
     ours = "SELECT queue FROM messages WHERE id = ? AND owner = ?"
     free(c, [i for i in settled.backs if c.execute(ours, (i, owner)).fetchone()], limit)
@@ -124,7 +124,7 @@ def appear(c: sqlite3.Connection, owner: str, process: Process, beat: float) -> 
 
 
 def ensure(c: sqlite3.Connection, owner: str, process: Process) -> None:
-    """Whoever takes has a row, in the same transaction: what is held by nobody is freed."""
+    """Register the owner that takes, in the same transaction: messages that no registered owner holds are freed."""
     c.execute("INSERT OR IGNORE INTO owners (owner, host, pid, born, beat) VALUES (?, ?, ?, ?, 0)", (owner, *process))
 
 

@@ -77,7 +77,7 @@ class SqliteSubscription:
         self._look.set()
 
     async def pause(self) -> None:
-        """What is just being taken is still given."""
+        """Pause. Messages of a take that is under way are still delivered."""
         self._paused = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._database.answers_within):
@@ -160,7 +160,7 @@ class SqliteSubscription:
         return rows
 
     def _give(self, rows: list[messages.Row]) -> None:
-        """What the receiver refuses stays in doubt, and is freed."""
+        """Rows that the receiver refuses stay in doubt, and are freed."""
         for row in rows:
             self._held.add(row[0])
             try:
