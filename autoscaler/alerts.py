@@ -17,7 +17,7 @@ from telemetry.supervisor import Supervisor
 
 _log = logs.get("autoscaler.alerts")
 
-# An alert that comes and goes within so many seconds is one alert: it is told as over only after it has been away for so long.
+# An alert that comes and goes within this number of seconds is one alert: its end is reported only after it.
 # A saturated downstream is tried again every two minutes, and stands the test for half a minute: that is no end of it.
 CALM_SECONDS = 60.0
 # Alertmanager takes an alert for over 5 minutes after it was last posted (`resolve_timeout`): sinks are reminded before.
@@ -36,7 +36,7 @@ class Alerts:
         self._telling: set[asyncio.Task[None]] = set()
 
     def update(self, workload: str, queue: str, alerts: Sequence[Alert], *, blind: bool = False) -> None:
-        """What a decision says now. Returns at once: sinks are told in the background.
+        """Take the alerts of a decision. Returns at once: sinks are notified in the background.
 
         blind: of the queue nothing is known, so that nothing is known to be over.
         """
@@ -66,7 +66,7 @@ class Alerts:
         return [alert for key, (alert, *_) in self._standing.items() if key[:2] == (workload, queue)]
 
     def adopt(self, workload: str, queue: str, kept: Sequence[Sequence[str]]) -> None:
-        """Those that stood when another controller decided: what no decision carries any more is told as over, as if it were ours.
+        """Take over the alerts of another controller: the end of one that no decision carries any more is reported as for ours.
         Raises TypeError or ValueError for what `standing` has not given."""
         now = self._clock.steady()
         for kind, text, trace_id in kept:

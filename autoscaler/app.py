@@ -66,7 +66,7 @@ def _outgoing(settings: ControllerSettings) -> Outgoing:
 
 
 class Outside(NamedTuple):
-    """What differs between one machine and a cluster."""
+    """The parts that differ between one machine and a cluster."""
 
     actuator: Actuator
     leadership: Leadership
@@ -165,7 +165,7 @@ class ControllerApp:
 
     @asynccontextmanager
     async def _outside(self) -> AsyncIterator[Outside]:
-        """What starts consumers, and who leads. A Kubernetes API that cannot be reached now is waited for by its watches."""
+        """The actuator that starts consumers, and the election. Watches wait for a Kubernetes API that cannot be reached now."""
         settings = self._settings
         if settings.actuator == "processes":
             from autoscaler.actuators.processes import Processes

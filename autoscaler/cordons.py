@@ -97,7 +97,7 @@ class Cordons:
         asked = await self._cordon(workload, surplus)
         going = {replica.name for replica in surplus if self._runs.cordoned(replica) is None} | self._renewed.keys()
         if old := [one for one in self._taken_first(there, going, workload) if one.name in self._renewed and one not in asked]:
-            # What it said a second ago, another process of its name may have said: it is asked once more, right before it goes.
+            # Its report, a second old, may be that of another process of its name: it is asked once more, before it goes.
             await self._put(old, LEASE)
         first = [replica.name for replica in self._taken_first(there, going, workload)]
         return Step(workload.asked - unmade - len(first), first)

@@ -37,7 +37,7 @@ def _rate(value: float) -> str:
 
 
 def alerts_of(policy: Policy, state: State, seen: Observation, view: View, final: Draft, now: float) -> tuple[Alert, ...]:
-    """What an operator should know now."""
+    """The alerts of this decision for the operator."""
     alerts = []
     stalled = state.stalled_for(state.startup.expected(policy.startup_seconds), now)
     if (slow := _latency(policy, view, stalled, seen.slow_trace)) is not None:

@@ -13,10 +13,10 @@ from typing import Final
 
 # Seconds. Jobs that end sooner free a slot sooner than going back would take.
 PATIENCE: Final = 2.0
-# For so many seconds nothing is taken ahead, give or take a quarter, so that not all replicas begin again at the same moment.
+# For this number of seconds nothing is taken ahead, give or take a quarter, so that not all replicas begin again at once.
 LEASE: Final = 30.0
 JITTER: Final = 0.25
-# Replicas that did not answer, or are new, are asked again after so many seconds.
+# Replicas that did not answer, or are new, are asked again after this number of seconds.
 AGAIN: Final = 5.0
 
 

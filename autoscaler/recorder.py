@@ -67,7 +67,7 @@ class Recorder:
             self._states[record.queue] = state
 
     async def recall(self, queue: str) -> tuple[str, float] | None:
-        """What was saved for a queue, and how many seconds ago. Raises StoreUnavailable."""
+        """The state that was saved for a queue, and how many seconds ago. Raises StoreUnavailable."""
         return None if self._journal is None else await self._journal.recall(queue)
 
     async def _write_forever(self, beat: Beat) -> None:

@@ -20,7 +20,7 @@ from telemetry.supervisor import Beat, Supervised, Supervisor, cancelled
 
 _log = logs.get("autoscaler.signals")
 
-# A figure of a later signal is taken where the preferred one is so many seconds older: its source has gone silent.
+# A figure of a later signal is taken where the preferred one is this number of seconds older: its source has gone silent.
 _SILENT_SECONDS = 5.0
 # Counters of two sources have two zeros: whoever told one first is the only one who is asked for it.
 _COUNTERS = frozenset({"published", "completed", "done", "returned", "busy_seconds"})

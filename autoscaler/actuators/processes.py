@@ -26,7 +26,7 @@ _log = logs.get("autoscaler.processes")
 
 # More processes than this on one machine are a mistake in a policy, not a wish.
 MOST = 256
-# A controller whose `headrace up` was killed gives its folder up within so many seconds, when it begins to drain.
+# A controller whose `headrace up` was killed gives its folder up when it begins to drain, within the sum of these seconds.
 _TAKEN_PAUSES = (0.5, 1.0, 2.0)
 
 

@@ -110,7 +110,7 @@ class ConsumersSignal:
         return {queue: self._sighting(queue, of, told, asked) for queue, of in replicas.items()}
 
     async def cordon(self, replicas: Sequence[Replica], seconds: float) -> None:
-        """Have them take no deliveries for so many seconds, or take them again with 0. Who does not answer is then silent."""
+        """Stop their deliveries for the given number of seconds, or resume them with 0. One that does not answer is then silent."""
         body = orjson.dumps({"seconds": seconds})
         answers = await asyncio.gather(*(self._call("PUT", replica, "/cordon", body) for replica in replicas))
         for replica, answer in zip(replicas, answers, strict=True):
@@ -126,7 +126,7 @@ class ConsumersSignal:
                 self.runs.hear_one(replica.name, answer)
 
     async def _call(self, verb: str, replica: Replica, path: str, body: bytes = b"") -> Answer:
-        """What it says; None where it says nothing; GONE where nobody is there, not yet or no more, who could hold anything."""
+        """Its report; None without an answer; GONE where no process listens, yet or any more, that could hold a delivery."""
         assert self._client is not None  # noqa: S101 - opened before
         try:
             async with self._client.request(verb, replica.metrics.removesuffix("/metrics") + path, data=body) as answer:

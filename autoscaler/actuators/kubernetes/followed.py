@@ -14,7 +14,7 @@ from autoscaler.ports import Workload
 from core.clock import Clock
 from telemetry.supervisor import Supervised, Supervisor
 
-# A StatefulSet makes a pod within a second; in so many it could have made all that it may.
+# A StatefulSet makes a pod within a second; within this number of seconds it could have made all that it may.
 _SHORT_FOR = 5.0
 PODS = Resource("", "v1", "pods")
 
