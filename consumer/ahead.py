@@ -44,7 +44,7 @@ def by_queue(queues: Sequence[TakesAhead], supervisor: Supervisor) -> dict[str, 
 
 
 def asked_of(asked: Any, leases: Mapping[str, NothingAhead]) -> tuple[NothingAhead, float]:
-    """What the body `{"queue": "email", "seconds": 30}` asks for. Raises SettingsError for any other."""
+    """The queue and the seconds of the body `{"queue": "email", "seconds": 30}`. Raises SettingsError for any other body."""
     seconds, queue = seconds_in(asked), asked.get("queue") if isinstance(asked, dict) else None
     if seconds is None or not isinstance(queue, str) or queue not in leases:
         raise SettingsError(

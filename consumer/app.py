@@ -34,7 +34,7 @@ _log = logs.get("consumer")
 
 _PURGE_INTERVAL = 60.0  # seconds between two bounded batches of what is past its retention
 # Jobs come first: where consumers are started since many wait, the modules of a web server are loaded when the first of them run.
-# A broker that is away is said after so many seconds.
+# An unavailable broker is logged after this number of seconds.
 _PROBES_AFTER = 0.5
 # How long each part may take to close, handlers' resources included. Seconds.
 _CLOSE_WITHIN = 15.0

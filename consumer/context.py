@@ -1,4 +1,4 @@
-"""What a handler is told besides its payload."""
+"""The data that a handler receives besides its payload."""
 
 from __future__ import annotations
 

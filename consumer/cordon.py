@@ -47,7 +47,7 @@ class Cordon(Leased):
 
 
 def seconds_of(asked: Any) -> float:
-    """What the body `{"seconds": 15}` asks for. Raises SettingsError for any other."""
+    """The seconds of the body `{"seconds": 15}`. Raises SettingsError for any other body."""
     if (seconds := seconds_in(asked)) is None:
         raise SettingsError(
             f'the body must be {{"seconds": N}}, with N from 0 to {MOST_SECONDS:g}: the time for which nothing is taken'

@@ -1,4 +1,4 @@
-"""What a handler gives us to keep, as JSON text: its result, and its progress."""
+"""The values that a handler gives us to keep, as JSON text: its result, and its progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the broker itself gave up on (its delivery limit, its expiry), moved from `<queue>.dead` into the outcome store."""
+"""Messages that the broker itself gave up on (its delivery limit, its expiry), moved from `<queue>.dead` into the outcome store."""
 
 from __future__ import annotations
 

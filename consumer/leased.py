@@ -1,4 +1,4 @@
-"""What a controller asks of this process for some seconds at a time: a lease, which ends by itself when the controller has died."""
+"""A request of the controller that holds for some seconds at a time: a lease, which ends by itself when the controller has died."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Leased:
         self.stands = False
 
     async def put(self, seconds: float) -> None:
-        """Have it stand for so many seconds, counted from now; 0: no longer."""
+        """Hold the lease for the given number of seconds, counted from now; 0 ends it."""
         if self._closed:
             return
         if self._end is not None:

@@ -160,7 +160,7 @@ class Ledger:
                     self._presence.went_away(error)
 
     async def _renew(self) -> None:
-        """Renew all, in commands of bounded size. Raises StoreUnavailable. A record that is unusable is told of by its outcome."""
+        """Renew all, in commands of bounded size. Raises StoreUnavailable. An unusable record is reported by its outcome."""
         held = list(self._held.values())
         answers = await asyncio.gather(*(self._renewals.ask(claim) for claim, _ in held), return_exceptions=True)
         for (claim, lost), answer in zip(held, answers, strict=True):

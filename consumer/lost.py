@@ -1,4 +1,4 @@
-"""What was delayed for a queue that was gone by then: into the queue where that is there again, else to the dead letters."""
+"""Messages that were delayed for a queue that was gone by then: into the queue if it exists again, else to the dead letters."""
 
 from __future__ import annotations
 

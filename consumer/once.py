@@ -14,7 +14,8 @@ _log = logs.get("consumer.once")
 
 # Seconds between two looks at whether a delivery could have come.
 _LOOK = 0.1
-# A controller asks for figures every second or so. The last ones, which count the delivery that has ended, are kept for it so long.
+# A controller polls the figures every second or so. The last ones, which count the delivery that has ended, are kept for its poll
+# for this number of seconds.
 _TOLD_WITHIN = 3.0
 
 
@@ -28,7 +29,7 @@ class Queue(Protocol):
         """Ask for no other delivery; what was given stays."""
 
     def go_on(self) -> None:
-        """What was given may begin; what came beside it goes back."""
+        """Let the delivery that was taken begin, and requeue those that came beside it."""
 
 
 class Once:

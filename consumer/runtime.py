@@ -88,7 +88,7 @@ class QueueRuntime:
         return self._settler.later.stuck
 
     def overstaying(self, seconds: float) -> int:
-        """Runs that have not ended so many seconds after their time limit."""
+        """Runs that have not ended within `seconds` after their time limit."""
         since = self._loop.time() - seconds
         runs = (taken.run for taken in self._tasks.values())
         return sum(1 for run in runs if run is not None and run.overdue_since is not None and run.overdue_since < since)
@@ -109,7 +109,7 @@ class QueueRuntime:
         return self._broker.unready() is None
 
     def figures(self) -> QueueFigures:
-        """What the controller is told."""
+        """The figures for the controller."""
         now = self._tools.clock.steady()
         told = self._tally.figures(self.held, now, paused=self.blind or self.stuck, cordoned=self._cordoned)
         takes = self._begins and not self.paused and self._subscription.active
@@ -132,7 +132,7 @@ class QueueRuntime:
     async def cordon(self) -> None:
         """Take nothing more and hand back what has not begun; what runs goes on.
 
-        What the broker sent before it knew begins where a slot is free, as in a drain.
+        Deliveries that the broker sent before it got the cancellation begin where a slot is free, as in a drain.
         """
         self._cordoned = True
         await _all(s.pause() for s in self._subscriptions())
@@ -169,15 +169,16 @@ class QueueRuntime:
         await _all([self._subscription.pause()])
 
     def go_on(self) -> None:
-        """What we have may begin, and what came beside it goes back."""
+        """Let the deliveries that we have begin, and requeue those that came beside them."""
         self._begin_or_not()
         self._hand_back_late()
 
     async def drain(self, seconds: float) -> None:
         """Take nothing more, hand back what has not begun, let what runs end within `seconds`, hand back the rest.
 
-        What the broker sent before it knew still begins where a slot is free: a consumer that is taken away at little load would
-        else hand back a job now and then. However a handler takes its end, this ends within `seconds` and some 50 s.
+        Deliveries that the broker sent before it got the cancellation still begin where a slot is free: a consumer
+        that is removed at little load would else requeue a job now and then. However a
+        handler takes its end, this ends within `seconds` and some 50 s.
         """
         self._draining = True
         await _all(s.pause() for s in self._subscriptions())
@@ -196,7 +197,7 @@ class QueueRuntime:
         self._way.close()
 
     def hand_back_overdue(self) -> None:
-        """Hand back what has waited so long for its turn that the broker would take the channel away before its run could end."""
+        """Requeue deliveries that have waited until the broker would take the channel away before their runs could end."""
         settings = self._tools.settings
         if settings.hold_limit is not None:
             limit = max(0.0, settings.hold_limit - self._tools.registry.longest_limit([self.queue])[0])

@@ -1,4 +1,4 @@
-"""Carrying out a plan: the outcome first, then what the broker is told. This order is promise 2: every delivery settles."""
+"""Carrying out a plan: the outcome first, then the ack, nack or reject. This order is promise 2: every delivery settles."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SETTLEMENTS = ("succeeded", "retry", "dead", "returned", "repeated")
 
 
 class Settler:
-    """Settles the deliveries of one queue. Without a ledger (`none:`) only the broker is told.
+    """Settles the deliveries of one queue. Without a ledger (`none:`) only the broker gets the settlement.
 
     hold: seconds for which a delivery may be held, or None.
     """
@@ -54,7 +54,7 @@ class Settler:
                 await self._dead(taken, claim, reason, failure)
 
     async def unusable(self, taken: Taken, error: BadRecord) -> None:
-        """What the store has of it, or would have, cannot be used: to the dead letters with it, and the others go on."""
+        """The store's record of it cannot be read or written: it goes to the dead letters with its record, and the others go on."""
         taken.stage = Stage.SETTLING
         await self.letters.bury(taken, Reason.RECORD, Failure("record", logs.brief(error)))
 

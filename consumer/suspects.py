@@ -1,4 +1,4 @@
-"""What may kill its process runs alone among its like, so that it takes no other suspect with it."""
+"""A job that may kill its process runs alone among its like, so that it takes no other suspect with it."""
 
 from __future__ import annotations
 

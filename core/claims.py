@@ -14,8 +14,8 @@ from core.ports import Answer, Claim, Verdict
 
 
 class Stored(NamedTuple):
-    """What is stored of a delivery. lease_until, next_at: seconds of the store's clock; a lease whose owner is known to be dead
-    ends at 0. crashed: the claim was given as CRASHED, which whoever asks for it again is told again."""
+    """The stored record of a delivery. lease_until, next_at: seconds of the store's clock; a lease whose owner is known to be dead
+    ends at 0. crashed: the claim was granted as CRASHED, and is again to its owner."""
 
     state: State
     replay: int = 0

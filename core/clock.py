@@ -52,7 +52,7 @@ def _boot_id() -> str:
 
 
 class ManualClock:
-    """A clock that moves when it is told to, for tests and simulations."""
+    """A clock that moves only when it is set, for tests and simulations."""
 
     def __init__(self, wall: float = 1_750_000_000.0) -> None:
         self._wall = wall

@@ -1,4 +1,4 @@
-"""What travels with a payload: text headers, and nothing else, on every broker.
+"""The metadata that travels with a payload: text headers, and nothing else, on every broker.
 
 A message is a CloudEvent 1.0 in binary mode of the AMQP binding: `cloudEvents_*` headers, and the payload as the body.
 What Headrace adds has headers of its own, `headrace-*`; the trace context is W3C's.
@@ -29,7 +29,7 @@ _MOST = 999_999_999
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What is known of a delivery besides its payload.
+    """The metadata of a delivery besides its payload.
 
     accepted_at, deadline: Unix seconds.
     attempt: the run that this message asks for, 1 first.
@@ -105,8 +105,8 @@ class Envelope:
     def read(cls, headers: Mapping[str, str], now: float) -> Envelope:
         """Read headers. Raises UnknownVersion, or EnvelopeError naming the header that is missing or wrong.
 
-        What is read can be written: `read(envelope.headers())` gives the same envelope. So times are of the years 1 to 9999, and to
-        the millisecond; what lies outside becomes the nearest.
+        Every envelope that was read can be written: `read(envelope.headers())` gives the same one. So times are of
+        the years 1 to 9999, and to the millisecond; what lies outside becomes the nearest.
 
         `now` (Unix seconds) stands in for the time of a CloudEvent that has none: CloudEvents makes it optional.
         """

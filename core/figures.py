@@ -1,4 +1,4 @@
-"""What a consumer tells the controller of itself, at `/figures` beside its metrics: small, so that many can be asked every tick."""
+"""A consumer's report to the controller, at `/figures` beside its metrics: small, so that many can be polled every tick."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def private(ca_file: str) -> ssl.SSLContext:
 
 
 def untrusted(error: BaseException | None) -> str:
-    """What to mend where a certificate was refused, to stand behind the error's own text; else empty."""
+    """The remedy for a refused certificate, to follow the error's own text; else empty."""
     for one in _chain(error):
         if isinstance(one, ssl.SSLCertVerificationError):
             # By its text: aiohttp derives an error of its own from this one, without the code.
@@ -90,7 +90,7 @@ class Outgoing:
         return cls(ca_file, {name: url for name, url in getproxies_environment().items() if name in ("http", "https", "no")})
 
     def context(self) -> ssl.SSLContext | bool:
-        """What aiohttp takes as `ssl`: True is its own, of the system's authorities. Raises ValueError."""
+        """The `ssl` argument for aiohttp: True is its own, of the system's authorities. Raises ValueError."""
         return trusting(self.ca_file) if self.ca_file else True
 
     def proxy(self, url: str) -> str | None:

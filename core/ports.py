@@ -54,7 +54,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """What is in a queue. None is unknown, which is not 0."""
+    """The number of messages in a queue. None is unknown, which is not 0."""
 
     ready: int
     unacked: int | None = None
@@ -94,8 +94,8 @@ class Subscription(Protocol):
         us as a consumer, or after the connect timeout: it goes on in the background."""
 
     def limit(self, prefetch: int) -> None:
-        """Hold at most so many. A greater one counts from the next `resume` on; a lower one from the next after a `pause`: what was
-        taken before, or is on its way, stays."""
+        """Hold at most `prefetch` deliveries. A greater limit counts from the next `resume` on; a lower one from the next after a
+        `pause`: deliveries that were taken before, or are on their way, stay."""
 
     async def close(self) -> None:
         """Take nothing more, and hand back what is held."""
@@ -144,7 +144,7 @@ class Broker(Protocol):
         """Why jobs cannot be published now, or None."""
 
     async def advice(self) -> list[str]:
-        """What an operator should mend although jobs can be published. Raises BrokerUnavailable."""
+        """Advice to an operator about a broker to which jobs can be published nevertheless. Raises BrokerUnavailable."""
 
 
 # ------------------------------------------------------------------------------------------------- outcomes and claims
@@ -175,7 +175,7 @@ class Claim:
 
 
 class Verdict(StrEnum):
-    """What a claim is answered with. The rules, on what is stored for (queue, job_id); `core/claims.py` computes them:
+    """The answer to a claim. The rules, on the stored record for (queue, job_id); `core/claims.py` computes them:
 
     nothing                                            → GRANTED
     a newer replay                                     → STALE
@@ -263,7 +263,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRecord:
-    """What the store knows of one delivery. Times are Unix seconds."""
+    """The store's record of one delivery. Times are Unix seconds."""
 
     queue: str
     state: State

@@ -21,7 +21,7 @@ Check = Callable[[SecretStr], object]  # raises ValueError that says what is wro
 
 
 def anew(url: Url) -> Callable[[], str]:
-    """What gives the URL at each use."""
+    """A function that gives the URL at each use."""
     return url if callable(url) else lambda: url
 
 
@@ -39,7 +39,7 @@ class Schemes:
             return url
         scheme, colon, rest = text.partition(":")
         if scheme not in self._allowed or not colon:
-            # What stands before the colon of `user:password@host` is no scheme, and not shown.
+            # The text before the colon of `user:password@host` is no scheme, and not shown.
             said = (
                 f"the URL's scheme is {scheme!r}" if rest.startswith("//") and scheme.isalpha() else "the URL begins with no scheme"
             )
@@ -51,7 +51,7 @@ class Schemes:
 class FileUrl(SecretStr):
     """The URL that is the first line of a file, read anew each time that its value is asked for.
 
-    What cannot be used later changes nothing: the URL read before is kept, and the log says why, once for each fault.
+    A new URL that cannot be used changes nothing: the URL read before is kept, and the log says why, once for each fault.
     """
 
     def __init__(self, setting: str, path: Path, checks: Iterable[Check]) -> None:

@@ -1,4 +1,4 @@
-"""What `headrace up` starts beside Headrace on one machine, and the settings that lead there. It may be missing."""
+"""The programs that `headrace up` starts beside Headrace on one machine, and the settings that lead there. It may be missing."""
 
 from __future__ import annotations
 
