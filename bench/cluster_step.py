@@ -231,7 +231,7 @@ def spent() -> dict[str, float]:
 
 
 async def results(url: str, pods: int) -> list[dict[str, Any]]:
-    """What the workers said when they ended."""
+    """The last reports of the workers."""
     connection = await aiormq.connect(url)
     channel = await connection.channel()
     found: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""What may be meant so, and often is not: names that nobody reads, queues without a contract, runs that are longer than the drain.
+"""Settings that are possibly mistakes: names that no program reads, queues without a contract, runs longer than the drain.
 
 `headrace check` says it; so does the chart's Job after each install and upgrade, for the workloads of the release.
 """
@@ -21,7 +21,7 @@ from core.settings import load
 
 
 class _Drain(NamedTuple):
-    """How long runs of these queues may take to end. told: as it stands in a sentence."""
+    """The time that runs of these queues may take to end. told: its wording in a sentence."""
 
     queues: tuple[str, ...]
     seconds: float

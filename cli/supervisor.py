@@ -48,7 +48,7 @@ class Supervisor:
 
 async def _until_ready(kept: KeptProcess) -> None:
     if not await kept.until_ready(20.0):
-        if kept.refused is not None:  # and it was said why
+        if kept.refused is not None:  # and its log says why
             raise StartFailed(f"{kept.program.name} cannot start (see {kept.program.log})")
         raise StartFailed(f"{kept.program.name} was not ready within 20 s; the end of {kept.program.log}:\n{kept.last_words()}")
 

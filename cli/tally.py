@@ -1,4 +1,4 @@
-"""What a demo has seen so far, and how it looks while it runs."""
+"""The counts of a demo, and how they look while it runs."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ _NONE = "No decision yet: is the controller running? `headrace up`, or `python -
 
 
 async def watch(address: Address, queue: str | None, rounds: int | None = None) -> None:
-    """Until Ctrl-C, or for so many rounds of a second. queue: that one alone."""
+    """Until Ctrl-C, or for `rounds` seconds, one line a second. queue: that one alone."""
     console = Console()
     async with Gateway(address) as gateway:
         if not console.is_terminal:

@@ -30,7 +30,7 @@ MOST_DESCRIBED = 20
 # An AMQP short string, which job types and names of headers are: its length is one byte.
 _MOST_SHORT = 255
 
-# What is the matter with one letter. Any other error is the broker's or the store's, and would be the next letter's too.
+# Errors of one letter. Any other error is the broker's or the store's, and would be the next letter's too.
 _OF_ONE = (Unroutable, Unpublishable, NotReplayable, BadRecord)
 
 
@@ -44,7 +44,7 @@ class NotReplayed:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What a bulk replay did. more: whether dead letters that fit are left. failures: the first of the `failed`."""
+    """The result of a bulk replay. more: whether dead letters that fit are left. failures: the first of the `failed`."""
 
     replayed: int
     failed: int

@@ -152,7 +152,7 @@ async def answer_validation(request: Request, error: Any) -> Response:
 
 
 def _no_json(request: Request, item: Mapping[str, Any]) -> str | None:
-    """What to say of a body that was not read as JSON, since its header says that it is another thing."""
+    """The remedy for a body that was not read as JSON because its header names another content type."""
     content_type = request.headers.get("content-type", "")
     if item["loc"] != ("body",) or item["type"] == "missing" or "json" in content_type:
         return None
@@ -160,7 +160,7 @@ def _no_json(request: Request, item: Mapping[str, Any]) -> str | None:
 
 
 def _unknown(request: Request, item: Mapping[str, Any]) -> str | None:
-    """What to say of a field that the body's model does not have; None where another thing is wrong."""
+    """The remedy for a field that the body's model does not have; None where another thing is wrong."""
     if item["type"] != "extra_forbidden":
         return None
     field = getattr(request.scope.get("route"), "body_field", None)

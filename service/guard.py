@@ -1,4 +1,4 @@
-"""Who may do what: the key that a request carries, and the scope that it needs."""
+"""Authorisation: the key that a request carries, and the scope that it needs."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _forbidden(headers: Mapping[bytes, bytes], name: str, scope: Scope) -> Probl
 
 
 def _connection(headers: Mapping[bytes, bytes]) -> dict[str, str]:
-    """A client that waits for `100 Continue` may send its body or not: what follows could not be told from the next request."""
+    """A client that waits for `100 Continue` may send its body or not: bytes that follow may be that body or the next request."""
     length = headers.get(b"content-length", b"0")
     short = length.isdigit() and len(length) < 10 and int(length) <= SKIPPED_AT_MOST
     return {} if short and b"transfer-encoding" not in headers and b"expect" not in headers else {"Connection": "close"}

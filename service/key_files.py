@@ -61,7 +61,7 @@ class KeyFiles:
 
 
 def keys_of(settings: GatewaySettings) -> KeyFiles | None:
-    """What the settings ask for; None is open. Raises SettingsError: files that cannot be used, or nothing said where others reach
+    """The keys that the settings ask for; None is open. Raises SettingsError: unusable files, or no setting where others reach
     the gateway."""
     if settings.api_keys == "open":
         return None
@@ -114,7 +114,7 @@ def _text(file: Path) -> str:
 
 
 def _stamp(path: Path) -> Stamp:
-    """What changes when the files do; None where they cannot be looked at. The inode is for a swapped link, ctime for a chmod."""
+    """A value that changes when the files do; None where they cannot be read. The inode shows a swapped link, ctime a chmod."""
     try:
         found = [(file.name, file.stat()) for file in _files(path)]
     except OSError:

@@ -1,4 +1,4 @@
-"""What uvicorn's httptools protocol lacks: limits on a request's head and body, refusals as problems, and answers in order."""
+"""Additions to uvicorn's httptools protocol: limits on a request's head and body, refusals as problems, and answers in order."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
 class _Expecting:
     """Around the app, for one request that waits for `100 Continue`. Answered before its body was asked for, its client may send
-    the body or not: what follows could not be told from the next request, so the connection ends (RFC 9110, section 10.1.1)."""
+    the body or not: bytes that follow may be that body or the next request, so the connection ends (RFC 9110, section 10.1.1)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -23,7 +23,7 @@ MOST_IN_WINDOW = 512
 
 
 class _Window:
-    """What arrived in one turn of the loop."""
+    """The submits that arrived in one turn of the loop."""
 
     __slots__ = ("futures", "messages", "recorded", "records", "waiting")
 
@@ -62,7 +62,7 @@ class Submitter:
         supervisor: Supervisor | None = None,
         health: StoreHealth | None = None,
     ) -> None:
-        """supervisor: the program's, which owns the writing of records. health: is told how the store is."""
+        """supervisor: the program's, which owns the writing of records. health: receives the state of the store."""
         self._broker = broker
         self._store = store
         self._supervisor = supervisor or Supervisor()
@@ -166,7 +166,7 @@ class Submitter:
             window.release()
 
     async def _doubt(self, records: Sequence[Queued]) -> list[None]:
-        """What was not confirmed reads `unconfirmed`. Best effort: it moves forward by itself if it runs after all."""
+        """Mark an unconfirmed publish as `unconfirmed`. Best effort: it moves forward by itself if it runs after all."""
         if self._store is not None:
             await self._store.unconfirmed(records)
         return [None] * len(records)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 # One wish may come as several signals: a terminal's Ctrl-C may reach a process both directly and through what keeps it. Nobody asks
 # twice within a second.
 REPEATED_WITHIN = 1.0
-# What Linux sends to a process when the one that keeps it dies, once for each thread of that one, some 3 ms apart. It is a signal
+# The signal that Linux sends to a process when its keeper dies, once for each thread of the keeper, some 3 ms apart. It is a signal
 # of its own: the keeper may have asked for a drain long before, and its end must not cut that short.
 PARENT_DIED = signal.SIGUSR2
 ASKED = (signal.SIGTERM, signal.SIGINT)

@@ -1,4 +1,4 @@
-"""Sockets that programs listen on, and what is told where one cannot be had."""
+"""Sockets that programs listen on, and the error where one cannot be opened."""
 
 from __future__ import annotations
 

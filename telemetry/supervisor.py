@@ -21,7 +21,7 @@ Work = Callable[[Beat], Awaitable[None]]
 
 # Full jitter up to 0.1 s, 0.2 s ... 5 s.
 FIRST_PAUSE, LAST_PAUSE = 0.1, 5.0
-# A loop that ran for so long before it failed begins to be counted anew.
+# A loop that ran for this number of seconds before it failed begins to be counted anew.
 HEALTHY_AFTER = 60.0
 # Failures in a row: from the first number on `/livez` fails, at the second the program ends. With the pauses: after 5 s, and 80 s.
 TROUBLED_AFTER, MOST_FAILURES = 5, 20
@@ -143,7 +143,7 @@ class Supervisor:
 
     @property
     def wrong(self) -> list[str]:
-        """What keeps failing, for `/livez`."""
+        """The loops that keep failing, for `/livez`."""
         return [one.wrong for one in self.loops if one.wrong is not None and (one.failures >= TROUBLED_AFTER or not one.running)]
 
     async def close(self) -> None:

@@ -47,7 +47,7 @@ def as_dicts(error: BaseException | None) -> list[dict[str, Any]]:
 
 
 def as_text(error: BaseException | None, most: int) -> str:
-    """As Python writes it, the first cause first: the end, at most so many characters."""
+    """As Python writes it, the first cause first: the end, at most `most` characters."""
     lines = "".join(_lines(chain_of(error), ""))
     return safe_end(masked(lines[-8 * most :]), most)
 
