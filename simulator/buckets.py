@@ -38,7 +38,7 @@ class Buckets:
 
 
 def from_histogram(kind: str, cumulative: Mapping[float, float], mean: float) -> Buckets | None:
-    """cumulative: jobs that took at most so long (seconds; inf is all). None where it has no job, or a mean that says nothing."""
+    """cumulative: jobs that took at most this number of seconds (inf is all). None where it has no job, or a useless mean."""
     bounds = sorted(cumulative)
     counts = [max(0.0, after - before) for before, after in pairwise([0.0, *(cumulative[bound] for bound in bounds)])]
     finite = [bound for bound in bounds if bound < math.inf]

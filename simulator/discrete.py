@@ -63,7 +63,7 @@ class Pod:
 
 
 class Followed(NamedTuple):
-    """What became of a run. pod_seconds: each replica from being asked for until it has ended. actions: changes of the number asked
+    """The result of a run. pod_seconds: each replica from being asked for until it has ended. actions: changes of the number asked
     for. handed_back: runs that were broken off. most: replicas at once. ended: seconds, when the last job had ended. made: replicas
     in all. course: seconds, replicas asked for and replicas that run, from then on; cordoned ones are in both, and those that end
     what they run within the drain are in the second.

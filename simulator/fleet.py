@@ -95,7 +95,7 @@ class Fleet:
             self.stopping.append(group)
 
     def kill(self, count: int, now: float) -> int:
-        """So many ready replicas are gone, and replaced. The jobs that they held."""
+        """End `count` ready replicas, and replace them. Returns the number of jobs that they held."""
         count = min(count, self.ready)
         if count == 0:
             return 0

@@ -1,4 +1,4 @@
-"""What a run is judged by, and its course over time."""
+"""The figures by which a run is judged, and its course over time."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a simulation gives. late: the spans (seconds) in which the oldest job had waited for too long, in order."""
+    """The result of a simulation. late: the spans (seconds) in which the oldest job had waited for too long, in order."""
 
     score: Score
     series: Series

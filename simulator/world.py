@@ -1,4 +1,4 @@
-"""What the simulated world is like: the replicas, how long a job takes, how long a start takes."""
+"""The properties of the simulated world: the replicas, how long a job takes, how long a start takes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from core.errors import SettingsError
 
-_TAIL: Final = 1e-4  # of the jobs take longer than the longest lag that is told apart: 1 in 10,000
+_TAIL: Final = 1e-4  # of the jobs take longer than the longest lag that is kept apart: 1 in 10,000
 _NOISE: Final = 1e-9  # a weight below is a rounding error
 
 

@@ -1,4 +1,4 @@
-"""What the rivals read of an observation, and when they read it. Jobs, jobs/s, seconds; UNKNOWN stays UNKNOWN."""
+"""The figures that the rivals read of an observation, and when they read them. Jobs, jobs/s, seconds; UNKNOWN stays UNKNOWN."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SLACK: Final = 1e-6  # seconds: sums of periods such as 0.1 miss whole seconds b
 
 
 def value(seen: Seen) -> float | Unknown:
-    """The figure without its age. None of the rivals looks at the age of what it is told."""
+    """The figure without its age. None of the rivals looks at the age of its input."""
     return UNKNOWN if isinstance(seen, Unknown) else seen.value
 
 

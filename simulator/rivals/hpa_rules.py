@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 
 class PolicyType(StrEnum):
-    """What a policy's value counts."""
+    """The unit of a policy's value."""
 
     PODS = "Pods"
     PERCENT = "Percent"
@@ -94,7 +94,7 @@ def without_behavior(current: int, desired: int, bounds: Bounds) -> int:
 
 
 def stabilized(behavior: Behavior, log: Sequence[Stamped], current: int, desired: int, now: float) -> int:
-    """What runs, brought within the recommendations of both windows (stabilizeRecommendationWithBehaviors).
+    """The running replicas, brought within the recommendations of both windows (stabilizeRecommendationWithBehaviors).
 
     From below by the least of the scale-up window, from above by the greatest of the scale-down window.
     """
