@@ -34,7 +34,7 @@ A Forbidden ends the render, with what was asked for. Given (root, the names of 
 {{- if not $found }}{{ if not (lookup "v1" "ServiceAccount" $namespace "default") }}{{ if not (lookup "v1" "Namespace" "" "default") }}true{{ end }}{{ end }}{{ end -}}
 {{- end }}
 
-{{/* What stays what it is while its Secret is there. Given (root, Secret, key, what it is at first). Offline it would be new each time:
+{{/* A value that is kept while its Secret is there. Given (root, Secret, key, the first value). Offline it would be new each time:
 validations.yaml refuses that. */}}
 {{- define "headrace.kept" -}}
 {{- $root := index . 0 -}}

@@ -125,7 +125,7 @@ the options. */}}
 {{- toYaml $fields }}
 {{- end }}
 
-{{/* What is meant by the options of all pods and those of a part. As JSON. */}}
+{{/* The options of all pods and those of a part, merged. As JSON. */}}
 {{- define "headrace.podOptions" -}}
 {{- $all := .root.Values -}}
 {{- $of := .of -}}
