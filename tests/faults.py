@@ -53,7 +53,7 @@ class Faults(Supervisor):
 
     @property
     def armed(self) -> dict[str, Place]:
-        """What has not been struck yet."""
+        """The faults that have not been struck yet."""
         return self._armed
 
     async def _stepped(self, name: str, run: Coroutine[Any, Any, None]) -> None:

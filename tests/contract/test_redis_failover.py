@@ -67,7 +67,7 @@ def asked_of(server: RedisServer, pair: Pair) -> Claim:
 
 
 async def eventually(ask: Callable[[], Awaitable[T]]) -> T:
-    """What it answers once the store is back; until then nothing but StoreUnavailable, and each within a bounded time."""
+    """Its result once the store is back; until then nothing but StoreUnavailable, and each within a bounded time."""
     async with asyncio.timeout(60):
         while True:
             try:

@@ -1,4 +1,4 @@
-"""What may happen to an SQLite file, and to the thread that writes it: locked, full, deleted, spoiled, ended."""
+"""Faults of an SQLite file, and of the thread that writes it: locked, full, deleted, spoiled, ended."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ async def test_a_file_that_was_deleted_is_made_anew_and_nothing_is_confirmed_tha
 
 @pytest.mark.parametrize("part", ["-wal", "-shm"])
 async def test_a_file_whose_log_or_index_was_deleted_is_opened_again(world: World, part: str) -> None:
-    """As by `rm headrace.db*`, which deletes the log of the file that was made anew a moment before."""
+    """As by `rm headrace.db*`, which deletes the log of the file that was created again a moment before."""
     await publish(world.broker, message("before"))
     for _ in range(3):
         unlink(world.path + part)
@@ -324,7 +324,7 @@ async def test_a_piece_that_is_at_fault_undoes_no_neighbour(world: World) -> Non
 
 
 class Broken(SystemChance):
-    """Whoever asks for a pause gets an error instead, a few times: a fault in the very answer to a fault."""
+    """Each caller that asks for a pause gets an error instead, a few times: a fault in the very answer to a fault."""
 
     def __init__(self, times: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What is wrong with an object, by the schemas of one Kubernetes version or by those of its own CRD."""
+"""The faults of an object, by the schemas of one Kubernetes version or by those of its own CRD."""
 
 from __future__ import annotations
 

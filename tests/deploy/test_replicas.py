@@ -21,7 +21,7 @@ AUTO: dict[str, Any] = {"gateway": {"autoscaling": {"enabled": True}}}
 CONSUMER, GATEWAY = "headrace-consumer-payouts", "headrace-gateway"
 FIVE: dict[str, Any] = {"consumers": {"payouts": {"min": 5}}}
 
-# Who manages an object's fields, as Kubernetes notes it.
+# The manager of an object's fields, as Kubernetes notes it.
 BY_APPLY = {"manager": "helm", "operation": "Apply", "fieldsV1": {"f:spec": {"f:replicas": {}, "f:selector": {}}}}
 BY_APPLY_BUT_REPLICAS = {"manager": "helm", "operation": "Apply", "fieldsV1": {"f:spec": {"f:selector": {}}}}
 BY_MERGE = {"manager": "helm", "operation": "Update", "fieldsV1": {"f:spec": {"f:replicas": {}, "f:selector": {}}}}

@@ -24,7 +24,7 @@ OPEN: dict[str, Any] = {"gateway": {"apiKeys": {"open": True}}}
 
 
 def _mistaken(release: Release) -> list[str]:
-    """What is no text where the schemas of Kubernetes and of the CRDs have one. They take null for every text."""
+    """Values that are no text where the schemas of Kubernetes and of the CRDs have one. They take null for every text."""
     wrong = [f"{known_as(one)}: {what}" for one in release.objects for what in complaints(one, NEWEST)]
     return wrong + list(nothing_is_null(release))
 

@@ -176,7 +176,7 @@ class Release:
         self.kubectl("wait", f"pod/{_CLIENT}", "--for=condition=Ready", "--timeout=30s")
 
     def client(self, *command: str, container: str = _CLIENT, given: str = "", seconds: float = 0) -> str:
-        """What a command in the client pod prints."""
+        """The output of a command in the client pod."""
         run = ("exec", "--stdin", _CLIENT, "--container", container, "--", *command)
         return self.kubectl(*run, given=given, seconds=seconds)
 
@@ -229,7 +229,7 @@ class Release:
     # --- the end
 
     def diagnose(self, folder: Path) -> None:
-        """What somebody who looks for the reason will want to see."""
+        """The logs and objects that help to find the reason of a failure."""
         folder.mkdir(parents=True, exist_ok=True)
         wanted = {
             "objects.txt": ("get", "all,pvc,lease,pdb,secret,configmap", "--output=wide"),
@@ -251,7 +251,7 @@ class Release:
 
 
 class HelmError(Exception):
-    """What helm said."""
+    """The output of helm."""
 
 
 def until(look: Callable[[], Some], wanted: Callable[[Some], bool], seconds: float, what: str) -> Some:

@@ -1,4 +1,4 @@
-"""What happens to the number of replicas when it leaves the manifest: by Helm's own apply, on a real API server."""
+"""The number of replicas after it leaves the manifest: by Helm's own apply, on a real API server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong from the start: the install fails, and somebody says why."""
+"""Faults from the start: the install fails, and a log or an event gives the reason."""
 
 from __future__ import annotations
 

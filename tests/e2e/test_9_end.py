@@ -1,4 +1,4 @@
-"""What was begun ends; back to the first revision; and gone."""
+"""Jobs that were begun end; back to the first revision; and gone."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 class Container:
-    """One that runs until it is told to stop."""
+    """A container that runs until it is stopped."""
 
     def __init__(self, image: str, *command: str) -> None:
         self._id = docker.run("run", "--detach", *_options(), image, *command).strip()

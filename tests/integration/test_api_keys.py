@@ -80,7 +80,7 @@ async def running(folder: Path, keys: str, **settings: str) -> AsyncIterator[Gat
 
 
 async def refused_to_start(**settings: str) -> str:
-    """What it says, having ended with exit code 2."""
+    """Its error output, after it ended with exit code 2."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "service", env=os.environ | settings, stderr=asyncio.subprocess.PIPE
     )

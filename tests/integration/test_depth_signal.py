@@ -50,7 +50,7 @@ def ready(seen: Mapping[str, Sighting]) -> dict[str, float]:
 
 
 async def fill(broker: Broker) -> dict[str, float]:
-    """So many jobs in a queue as its number says: a figure that belongs to another queue is seen."""
+    """Publish into each queue as many jobs as its number: a figure that belongs to another queue is seen."""
     for kind in range(len(QUEUES)):
         await publish(broker, *jobs(kind, kind))
     return {queue: float(n) for n, queue in enumerate(QUEUES)}

@@ -35,7 +35,7 @@ class Probes:
         self.first = self._of_all(lambda key: self._kubectl(key[0], "logs", self._pods[key]))
 
     def again(self) -> Answers:
-        """What comes of it now."""
+        """The result of the probe now."""
         script = _SCRIPT.read_text(encoding="utf-8")
 
         def ask(key: tuple[str, str]) -> str:

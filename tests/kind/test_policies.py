@@ -1,4 +1,4 @@
-"""Who reaches whom: the chart's NetworkPolicies, as a cluster enforces them, between pods on one node and on two."""
+"""Allowed and refused connections: the chart's NetworkPolicies, as a cluster enforces them, between pods on one node and on two."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds of every decision, whatever was seen."""
+"""The properties of every decision, for every observation."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Collecting tests computes nothing: a process or a connection that a module starts when it is imported fails that module.
 
-What is missing on one machine would otherwise be an error of all its tests there, instead of a skip of those that want it.
+A server that is missing on one machine would otherwise be an error of all its tests there, instead of a skip of those that want it.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ class RabbitMQServer:
         return f"{self.url}{name}"
 
     def permit(self, url: str, *, configure: str = ".*", write: str = ".*", read: str = ".*") -> None:
-        """What the user of every test may do in the virtual host of `url`."""
+        """Set the permissions of the user of every test in the virtual host of `url`."""
         self.ctl("set_permissions", "-p", url.rpartition("/")[2], "guest", configure, write, read)
 
     def _signal(self, number: signal.Signals) -> None:

@@ -122,7 +122,7 @@ class Witness:
     # ---------------------------------------------------------------------------------------------------- programs
 
     def killed(self, program: Program) -> None:
-        """What it had in hand may be done again."""
+        """Its jobs in hand may be done again."""
         for key, run in list(self.in_hand.items()):
             if run.program is program:
                 self.excuse(key, "killed")

@@ -130,7 +130,7 @@ class World:
         return running if isinstance(running, Consumer) and self.alive(name) else None
 
     def scale(self, replicas: int) -> None:
-        """What the controller asks for: the last are drained, or those that are not there are started."""
+        """Scale as the controller asks: the last consumers are drained, or missing ones are started."""
         self.asked = replicas
         for number, name in enumerate(CONSUMERS):
             if number < replicas:

@@ -62,7 +62,7 @@ class Client:
         self._writer.write(what)
 
     async def hears(self, seconds: float = 10.0) -> bytes | None:
-        """What came, or None within so many seconds."""
+        """The bytes that came, or None after `seconds` without any."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 return await self._reader.read(100)

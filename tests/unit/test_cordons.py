@@ -32,7 +32,7 @@ class One:
 
 @dataclass
 class Crew:
-    """Consumers of one workload, which do what they are told as far as they can."""
+    """Consumers of one workload, which follow commands as far as they can."""
 
     ones: dict[str, One]
     asked: int = -1

@@ -1,4 +1,4 @@
-"""What is decided, and why: small scenes with numbers that can be worked out by hand."""
+"""Decisions and their reasons: small scenes with numbers that can be worked out by hand."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def seen(asked: int, backlog: float = 0, *, now: float = NOW, **other: Any) -> O
 
 
 def knowing(arrivals: float = 0.0, **other: Any) -> State:
-    """What a controller remembers that has run for long: arrivals (jobs/s) are known, and nothing holds it back."""
+    """The state of a controller that has run for long: arrivals (jobs/s) are known, and nothing holds it back."""
     known = Rate(0.0, NOW, arrivals, 0.0, known=True)
     return State(NEVER, arrivals=known, derived=True, **other)
 
@@ -213,7 +213,7 @@ def test_time_in_which_nobody_could_see_is_no_evidence_for_fewer(hidden: dict[st
     assert least <= first_below(after, 8) <= NOW + 76
 
 
-# What is kept over a restart.
+# The state that is kept over a restart.
 
 KEPT = State(
     settled_at=NOW + 12,
@@ -403,7 +403,7 @@ def growth(
     assert decision.replicas == 50
     for step in range(1, seconds // 2):
         now = NOW + 2 * step
-        # What ends comes back as new work: the queue stays as it is.
+        # Jobs that end come back as new work: the queue stays as it is.
         observation = seen(replicas, 5000, now=now, **{"completed": throughput * 2 * step, **figures})
         decision, state = decide(POLICY, state, observation, now)
     return decision, state
@@ -478,7 +478,7 @@ def test_it_is_tried_again() -> None:
 
 
 def after(state: State, asked: int, throughput: float, seconds: int = 32) -> tuple[Decision, State]:
-    """So many seconds later, in which all was asked for and ready and did so many jobs/s, and 8,000 waited."""
+    """The decision `seconds` later, in which all `asked` were ready and did `throughput` jobs/s, and 8,000 jobs waited."""
     began = state.completions.at
     for second in range(1, seconds):
         rate = Rate(0.0, began + second, throughput, 0.0, known=True)
@@ -591,7 +591,7 @@ def test_half_blind_grows_and_never_shrinks() -> None:
     assert decided(seen(20, 8), fresh(NOW - 900, 30)) == (20, Reason.BLIND)  # arrivals are not known yet
 
 
-# What an operator, a schedule and a cluster say.
+# The effects of an operator, a schedule and a cluster.
 
 
 @pytest.mark.parametrize(
@@ -743,7 +743,7 @@ def test_more_than_the_maximum_by_hand_is_no_alert() -> None:
 
 
 def lived(asked: list[int], ready: list[int], policy: Policy = POLICY, backlog: float = 800, unready: str = "") -> Decision:
-    """The last decision of a life of so many seconds, in which `asked` is as it was whatever is decided."""
+    """The last decision of a life of a second for each entry, in which `asked` is as it was whatever is decided."""
     state = knowing()
     for second, (wanted, there) in enumerate(zip(asked, ready, strict=True)):
         now = NOW + second
@@ -777,7 +777,7 @@ def test_with_some_that_are_ready_it_is_a_step_more_than_those() -> None:
 
 
 def stalled(seconds: int, **of: Any) -> Decision:
-    """The last decision where 800 jobs wait for so many seconds, and none ends."""
+    """The last decision where 800 jobs wait for the given number of seconds, and none ends."""
     state = knowing()
     for second in range(seconds):
         now = NOW + second

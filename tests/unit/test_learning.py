@@ -1,4 +1,4 @@
-"""What is learned when the source of a counter changes."""
+"""The learned rates after the source of a counter changes."""
 
 from __future__ import annotations
 

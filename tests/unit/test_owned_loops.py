@@ -65,7 +65,7 @@ class QuietStore(SqliteOutcomes):
 
 
 class Cluster:
-    """What the actuator takes for an Api: one Deployment and no pod. Watches say nothing, and end in their time."""
+    """A stand-in for the actuator's Api: one Deployment and no pod. Watches report nothing, and end in their time."""
 
     namespace = "here"
 

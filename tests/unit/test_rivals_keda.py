@@ -56,7 +56,7 @@ def test_an_idle_count_is_below_the_minimum() -> None:
 
 
 def test_it_is_asked_at_every_poll_and_sync() -> None:
-    """30 and 15 s by default; by rate also as often as the broker's rate is made anew."""
+    """30 and 15 s by default; by rate also as often as the broker's rate is computed."""
     assert KEDA().interval == 15.0
     assert KEDA(polling=5.0).interval == 5.0
     assert KEDA(Trigger(mode=Mode.MESSAGE_RATE)).interval == 5.0

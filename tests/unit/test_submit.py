@@ -23,7 +23,7 @@ TOPOLOGY = Topology({"a.b": ("one",)})
 
 
 class HeldBroker(SqliteBroker):
-    """Confirms when it is told to."""
+    """Confirms only on request."""
 
     def __init__(self) -> None:
         super().__init__(":memory:", TOPOLOGY, Settings(), SystemClock())
@@ -40,7 +40,7 @@ class HeldBroker(SqliteBroker):
 
 
 class SlowStore(SqliteOutcomes):
-    """Records when it is told to, or fails."""
+    """Records only on request, or fails."""
 
     def __init__(self) -> None:
         super().__init__(":memory:", Settings(), SystemClock())

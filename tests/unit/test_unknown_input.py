@@ -1,4 +1,4 @@
-"""What a route does not ask for, or asks for once and gets twice, is refused: for every route that there is, also tomorrow's."""
+"""Parameters that a route does not ask for, or gets twice, are refused: for every route that there is, also tomorrow's."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Program:
         self.pids: list[int] = []  # of every process that it was
 
     def move(self, folder: Path) -> None:
-        """What is started next runs from there."""
+        """Run the programs that are started from now on from this folder."""
         self._folder = folder
         self._environment["PYTHONPATH"] = str(folder)
 
@@ -83,7 +83,7 @@ class Program:
             return 0, repr(error)
 
     async def until_ready(self, client: aiohttp.ClientSession, seconds: float) -> bool:
-        """Whether /readyz and /livez answered 200 within so many seconds."""
+        """Whether /readyz and /livez answered 200 within `seconds`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self.alive:

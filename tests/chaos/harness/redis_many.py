@@ -1,4 +1,4 @@
-"""Redis with replicas: watched by Sentinels, or as a cluster. Clients are told the addresses: no proxy can stand between."""
+"""Redis with replicas: watched by Sentinels, or as a cluster. Clients receive the addresses: no proxy can stand between."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class System:
             raise RuntimeError("\n".join(f"{p.name} is not ready; it said last: {p.last_lines()}" for p in late))
 
     async def unready(self, seconds: float) -> list[Program]:
-        """Those that are not ready, or not alive, after so many seconds."""
+        """The programs that are not ready, or not alive, within `seconds`."""
         assert self.client is not None
         ready = await asyncio.gather(*(program.until_ready(self.client, seconds) for program in self.programs.values()))
         return [program for program, well in zip(self.programs.values(), ready, strict=True) if not well]

@@ -1,4 +1,4 @@
-"""What one object says of another is so."""
+"""References from one object to another are right."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the controller scales is what is there, and the controller may do what it needs and no more."""
+"""The workloads that the controller scales exist, and the controller may do what it needs and no more."""
 
 from __future__ import annotations
 

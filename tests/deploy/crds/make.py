@@ -1,7 +1,7 @@
 """Make the JSON schemas beside this file anew from the CRDs in Go modules: `python -m tests.deploy.crds.make`. Needs Go.
 
-What the API server does with a CRD's schema, a JSON schema does not of itself: it prunes fields that the schema does not name, and
-knows `nullable` and int-or-string. So objects are closed here, and these two are written out. Descriptions and CEL rules go.
+The API server prunes fields that a CRD's schema does not name, and knows `nullable` and int-or-string; a JSON schema does not by
+itself. So objects are closed here, and these two are written out. Descriptions and CEL rules go.
 """
 
 from __future__ import annotations
