@@ -1,4 +1,4 @@
-"""Alerts: told once when they begin and once when they end, however often a decision carries them."""
+"""Alerts: sent once when they begin and once when they end, however often a decision carries them."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _PLAIN = Outgoing()
 
 
 class Alerts:
-    """Knows which alerts stand. Metric and log line are always told; sinks are further ones."""
+    """Knows which alerts stand. Metric and log line are always written; sinks are further receivers."""
 
     def __init__(self, sinks: Sequence[AlertSink], clock: Clock, supervisor: Supervisor | None = None) -> None:
         self._sinks = sinks
         self._supervisor = supervisor or Supervisor()
         self._clock = clock
-        self._standing: dict[tuple[str, str, AlertKind], tuple[Alert, float, float]] = {}  # last carried, last told
+        self._standing: dict[tuple[str, str, AlertKind], tuple[Alert, float, float]] = {}  # last carried, last sent
         self._telling: set[asyncio.Task[None]] = set()
 
     def update(self, workload: str, queue: str, alerts: Sequence[Alert], *, blind: bool = False) -> None:
@@ -71,7 +71,7 @@ class Alerts:
         now = self._clock.steady()
         for kind, text, trace_id in kept:
             alert = Alert(AlertKind(kind), str(text), str(trace_id))
-            # Nobody knows when the other one last reminded of it: the first decision that carries it does.
+            # It is unknown when the other controller last reminded of it: the first decision that carries it does.
             self._standing.setdefault((workload, queue, alert.kind), (alert, now, now - REMIND_SECONDS))
             metrics.ALERTS.labels(queue, alert.kind.value).set(1)
 

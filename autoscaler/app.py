@@ -53,7 +53,7 @@ def _check_interval(interval: float, policies: Mapping[str, Policy]) -> None:
 
 
 def _shared(settings: ControllerSettings) -> dict[str, Any]:
-    """Fields of every policy that does not say them: processes of ours have one drain, by whoever reads it."""
+    """Fields of every policy that does not set them: processes of ours have one drain, in every program that reads it."""
     return {"drain_seconds": settings.drain_seconds} if settings.actuator == "processes" else {}
 
 

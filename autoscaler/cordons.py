@@ -1,7 +1,7 @@
 """Removing replicas without losing a run: cordon, wait until what runs is due within the drain, remove.
 
     wanted < active   the idlest replicas are cordoned: they take no deliveries, and hand back what has not begun
-    each round        those that run nothing longer than the drain are removed, once they have said it again; the cordon of the
+    each round        those that run nothing longer than the drain are removed, once they have reported it again; the cordon of the
                       others is renewed
     wanted > active   cordoned replicas are brought back first, then new ones are asked for
 
@@ -39,12 +39,12 @@ class Cordons:
 
     def __init__(self, runs: Runs, put: Put | None, clock: Clock, drain: float) -> None:
         """put: cordons replicas for some seconds, or brings them back with 0; takes bounded time, and `runs` knows what came of it.
-        None: nobody is cordoned, as in a dry run. drain: seconds that a replica has for its runs when it is removed."""
+        None: no replica is cordoned, as in a dry run. drain: seconds that a replica has for its runs when it is removed."""
         self._runs = runs
         self._put = put
         self._clock = clock
         self._drain = drain
-        self._renewed: dict[str, float] = {}  # the cordoned ones, and when they were last told so
+        self._renewed: dict[str, float] = {}  # the cordoned ones, and when their cordon was last renewed
         self._gone: dict[str, float] = {}  # those that were removed, and when: pods may be seen for a moment longer
         self._adopts = True
 
@@ -108,7 +108,7 @@ class Cordons:
     async def _exchange(self, workload: Workload, staying: Sequence[Replica]) -> int:
         """1 where the idlest active replica can go at once, since a cordoned one that has to stay for long is brought back for it.
 
-        Not in a StatefulSet, which takes the last ones, whoever is idle.
+        Not in a StatefulSet, which takes the last ones, idle or not.
         """
         cordoned = self._cordoned(workload)
         idle = bool(staying) and staying[0].ready and self._runs.may_go(staying[0], self._drain)
@@ -131,7 +131,7 @@ class Cordons:
             self._gone[name] = now
 
     async def _cordon(self, workload: Workload, surplus: Sequence[Replica]) -> list[Replica]:
-        """Cordon these; and again those whose lease runs out, or that have begun anew in the place of one that was cordoned. All
+        """Cordon these; and again those whose lease runs out, or that have begun again in the place of one that was cordoned. All
         that were asked."""
         assert self._put is not None  # noqa: S101 - asked before
         now = self._clock.steady()

@@ -4,7 +4,7 @@
 
 for short jobs, with the arrivals of the moment at which a replica that is asked for now would be ready (`view.py` has the whole
 of it), and never less than the threshold rules, the schedule and the bounds ask for. No replica is taken away in which a run
-would outlast its drain. What is not known is never taken for 0.
+would outlast its drain. An unknown figure is never taken for 0.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from core.errors import SettingsError
 
 
 class Unknown(Enum):
-    """The type of UNKNOWN: a figure that nobody could tell. It is never 0, and never the last known one."""
+    """The type of UNKNOWN: a figure that no source reported. It is never 0, and never the last known one."""
 
     UNKNOWN = "unknown"
 

@@ -13,7 +13,7 @@ from telemetry.supervisor import Beat, Supervised, Supervisor
 
 _log = logs.get("autoscaler.journal")
 
-# Records that wait for a store that is away: some minutes of a few queues; older ones are dropped.
+# Records that wait for a store that is unavailable: some minutes of a few queues; older ones are dropped.
 MOST_WAITING = 2000
 WRITE_SECONDS = 1.0
 # How often what was learned is saved: a restart then finds it a few seconds old.

@@ -33,7 +33,7 @@ class Busy(NamedTuple):
 
 
 class Runs:
-    """By the name of the replica. One that has never said anything, and in which nobody listens yet, has taken nothing."""
+    """By the name of the replica. One that has never reported, and does not listen yet, has taken nothing."""
 
     def __init__(self) -> None:
         self._busy: dict[str, Busy] = {}
@@ -41,7 +41,7 @@ class Runs:
         self._told: dict[str, Mapping[str, QueueFigures]] = {}
 
     def hear(self, told: Told, there: Set[str]) -> None:
-        """told: the answers of a look. there: the replicas that may hold something, whether they answered or not."""
+        """told: the answers of a poll. there: the replicas that may hold something, whether they answered or not."""
         kept = {name: busy for name, busy in self._busy.items() if name in there}
         self._busy = kept | {name: Busy.of(list(of.values())) for name, of in told.items()}
         self._silent = there - told.keys()

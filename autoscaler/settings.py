@@ -172,7 +172,7 @@ class ControllerSettings(Settings):
     controller_port: int = Field(8082, ge=0, le=65_535, description="Their port; 0 is any free one, which is logged.")
 
     def management(self) -> str:
-        """The management API's URL, read anew from its file, or "". Where it names no user, with the broker's, as it is now."""
+        """The management API's URL, read again from its file, or "". Where it names no user, with the broker's, as it is now."""
         parts = urlsplit(self.management_url.get_secret_value())
         login = urlsplit(self.broker.get_secret_value()).netloc.rpartition("@")[0]
         bare = parts.netloc and "@" not in parts.netloc

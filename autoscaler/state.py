@@ -85,7 +85,7 @@ class State(NamedTuple):
         return self.progress if self.progress.known else self.completions
 
     def stalled_for(self, startup: float, now: float) -> float:
-        """Seconds for which nobody has worked on what waits; 0 until that is longer than starts take. startup: of a replica.
+        """Seconds for which no replica has worked on the backlog; 0 until that is longer than starts take. startup: of a replica.
 
         While none has been ready yet, a first start with an image to be pulled is waited for.
         """
@@ -122,7 +122,7 @@ def saved(state: State, now: float) -> dict[str, Any]:
 def restored(kept: dict[str, Any], now: float, away: float) -> State:
     """The state that `saved` kept, `away` seconds later. Raises KeyError, TypeError or ValueError for anything else.
 
-    Rates begin anew. Idleness is not carried over time in which nobody looked.
+    Rates begin again. Idleness is not carried over time without a poll.
     """
     jobs, seconds = (_number(value) for value in kept["service"])
     saturated_at = int(_number(kept.get("saturated_at", 0)))  # 0.1.0 saved none, and held what was there: nothing to go back to

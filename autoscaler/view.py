@@ -23,8 +23,8 @@ class View(NamedTuple):
 
     backlog: ready + unacked, or ready alone where `whole` is False (jobs).
     waiting: those that are in no handler. excess: those of them that are more than slack.
-    sure: whole, and all of it is of looks that were answered: fewer may be decided. A broker that has just died has told how many
-    jobs are ready, and holds none any more that is at a consumer.
+    sure: whole, and all of it is of looks that were answered: fewer may be decided. A broker that has just died has reported how
+    many jobs are ready, and holds none any more that is at a consumer.
     empty: it is certain that there is nothing: no job in the queue, none at a consumer, none in a handler.
     arrival: jobs/s when a replica asked for now would be ready. speed: of a replica that is as busy as it should be, jobs/s.
     raw: replicas that these figures ask for, not rounded. settled: the replicas below which none is desired, with the tolerance.
@@ -63,7 +63,7 @@ def learn(policy: Policy, state: State, seen: Observation, now: float) -> State:
     """
     starting = state.starting.next(seen.asked, seen.ready, now)
     startup = state.startup
-    if seen.ends_itself:  # those that have ended and those that start are counted together: nobody can tell how long one took
+    if seen.ends_itself:  # those that have ended and those that start are counted together: the time of one is unknown
         starting = starting._replace(lost=False)
     else:
         startup = startup.next(seen.asked, seen.ready, now, policy.startup_seconds, stuck=bool(seen.unschedulable))
@@ -151,8 +151,8 @@ def view_of(policy: Policy, state: State, seen: Observation, now: float) -> View
 
 
 def _stalled(state: State, seen: Observation, ready_jobs: float, in_flight: float | Unknown) -> bool:
-    """Whether nobody works on what waits. Where no replica tells what it runs, a backlog that falls shows that somebody does; and
-    one that ends with its job has ended before anybody asked."""
+    """Whether no replica works on the backlog. Where none reports its runs, a backlog that falls shows that some replica does; and
+    one that ends with its job has ended before the next poll."""
     if seen.asked == 0 or seen.ends_itself:
         return False
     return ready_jobs >= state.backlog if in_flight is UNKNOWN else in_flight == 0

@@ -22,7 +22,7 @@ _log = logs.get("autoscaler.signals")
 
 # A figure of a later signal is taken where the preferred one is this number of seconds older: its source has gone silent.
 _SILENT_SECONDS = 5.0
-# Counters of two sources have two zeros: whoever told one first is the only one who is asked for it.
+# Counters of two sources have two zeros: the source that reported one first is the only one that is polled for it.
 _COUNTERS = frozenset({"published", "completed", "done", "returned", "busy_seconds"})
 # The parts of the interval that a decision waits for the first signal, and then for the others: together less than all of it, so
 # that one that hangs slows down no other.
@@ -111,7 +111,7 @@ class Watchers:
         return found
 
     async def _run(self, beat: Beat) -> None:
-        """Rounds, for ever. Who is still looking is not asked again."""
+        """Rounds, for ever. A signal whose poll is under way is not polled again."""
         while True:
             beat()
             began = self._clock.steady()

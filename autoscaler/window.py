@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from autoscaler.model import UNKNOWN, Figure, Seen, Unknown
 
-# A rate follows its counter with this time constant, unless told otherwise. Shorter follows noise; longer is late on a ramp, where
+# A rate follows its counter with this time constant, unless it is given. Shorter follows noise; longer is late on a ramp, where
 # the backlog, which is always fresh, makes up for it.
 RATE_SECONDS = 3.0
 # Of long jobs it is longer, a job's time, and of rare ones, so that it is the mean of some 50: an exponential mean of n
@@ -57,15 +57,15 @@ class Rate(NamedTuple):
     fallen: bool = False
 
     def next(self, seen: Seen, *, follow: float = RATE_SECONDS, events: float = 0.0, noisy: bool = False) -> Rate:
-        """With a new reading. The same reading again, or none, changes nothing; a counter that went back began anew.
+        """With a new reading. The same reading again, or none, changes nothing; a counter that went back has restarted.
 
-        But one that soon jumps to where it was, or beyond, has not: a server whose statistics were incomplete for a while has told
-        less. And what it rose to before it fell may have been nonsense: a lower rate after the fall is believed at once.
+        But one that soon jumps to where it was, or beyond, has not: a server whose statistics were incomplete for a while has
+        reported less. And what it rose to before it fell may have been nonsense: a lower rate after the fall is believed at once.
 
         follow: the time constant, in seconds. events: it is at least the time of that number of them, up to a minute, while chance
         explains the reading.
-        noisy: a sum of figures of different ages, which goes back without having begun anew. What it loses it gains soon after,
-        so that both have to count: else a queue in which nothing arrives would seem to have arrivals.
+        noisy: a sum of figures of different ages, which goes back without a restart. It gains as much again soon after a
+        loss, so that both have to count: else a queue in which nothing arrives would seem to have arrivals.
         """
         if seen is UNKNOWN or seen.at < self.at + LEAST_SECONDS:
             return self
@@ -123,7 +123,7 @@ class Service(NamedTuple):
         passed = completed.at - self.completed.at
         if passed <= 0 or busy.at <= self.busy.at:
             return self
-        if jobs < 0 or seconds < 0:  # a counter began anew: nothing learned or forgotten
+        if jobs < 0 or seconds < 0:  # a counter restarted: nothing learned or forgotten
             return self._replace(completed=completed, busy=busy, open=0.0)
         if jobs == 0:  # what runs is `open`, or nothing ran; what it took counts once both are there
             return self._replace(open=seconds)

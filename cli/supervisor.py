@@ -54,7 +54,7 @@ async def _until_ready(kept: KeptProcess) -> None:
 
 
 def free_port(wanted: int = 0) -> int:
-    """`wanted` if nobody listens there, else any free port of 127.0.0.1, which nobody is given who asks for any within a minute."""
+    """`wanted` if no program listens there, else a free port of 127.0.0.1, which no other caller gets within a minute."""
     for port in (wanted, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

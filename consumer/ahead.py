@@ -1,7 +1,8 @@
 """Whether a queue of this process takes deliveries ahead of what it can run. Where they would wait behind long jobs while another
 consumer has a free slot, the controller, which sees both, forbids that for some seconds.
 
-They go back to the broker, which hands them to whoever can run them; and since nobody takes anything ahead, each goes back once.
+They go back to the broker, which gives them to a consumer that can run them; and since no consumer takes jobs ahead, each goes back
+once.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ class Consumer:
         broker = choose.broker(self._settings, topology, clock, self.supervisor)
         store = choose.outcomes(self._settings, clock, self.supervisor)
         ledger = _ledger(store, self._settings, self.supervisor)
-        gc.freeze()  # all is loaded. What stays is not looked through again, which would hold the loop up for tens of milliseconds
+        gc.freeze()  # all is loaded. Objects that stay are not collected again, which would block the loop for tens of milliseconds
         gc.enable()
         async with AsyncExitStack() as opened:
             resources = Resources(self._registry.openers, self._registry.needs(self._names))

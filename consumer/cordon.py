@@ -25,8 +25,8 @@ class Cordoned(Protocol):
 
 
 class Cordon(Leased):
-    """Of all queues of the process together, since it is removed as one. What has not begun is handed back at its beginning, and
-    nothing is taken while it stands."""
+    """Of all queues of the process together, since it is removed as one. Deliveries that have not begun are requeued at its
+    beginning, and none is taken while it holds."""
 
     def __init__(self, queues: Sequence[Cordoned], supervisor: Supervisor) -> None:
         """supervisor: the program's."""

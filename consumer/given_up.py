@@ -13,7 +13,7 @@ from core.topology import dead_queue
 
 
 class GivenUp:
-    """Moves the dead letters of one queue: record first, ack second, so that nothing is lost while the store is away."""
+    """Moves the dead letters of one queue: record first, ack second, so that nothing is lost while the store is unavailable."""
 
     def __init__(self, queue: str, broker: Broker, ledger: Ledger, settler: Settler, tools: Tools) -> None:
         self._mover = Mover(dead_queue(queue), queue, broker, ledger, settler, tools, self._move)

@@ -51,7 +51,7 @@ class Leased:
             self._end.cancel()
 
     def lapsed(self) -> None:
-        """Nobody has renewed it."""
+        """It was not renewed."""
 
     def changed(self) -> None:
         """It begins to stand, or stands no longer."""

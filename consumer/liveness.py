@@ -86,4 +86,4 @@ async def _has_ready(runtime: QueueRuntime) -> bool:
     try:
         return (await runtime.depth()).ready > 0
     except BrokerError:
-        return False  # unknown: the broker is away, which a restart of ours does not mend
+        return False  # unknown: the broker is unavailable, which a restart of ours does not mend

@@ -14,7 +14,7 @@ from core.ports import Broker, Message
 
 
 class Lost:
-    """Works off the broker's `lost` queue, whichever queues this process consumes: nobody else may know those that are gone.
+    """Works off the broker's `lost` queue, whichever queues this process consumes: no other program may know those that are gone.
 
     source: that queue. queues: those that the contracts know, which will be there again.
     """

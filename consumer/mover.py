@@ -1,4 +1,4 @@
-"""Deliveries that nobody runs, taken from one of the broker's own queues and moved to where they belong."""
+"""Deliveries that no consumer runs, taken from one of the broker's own queues and moved to where they belong."""
 
 from __future__ import annotations
 

@@ -35,8 +35,8 @@ class Queue(Protocol):
 class Once:
     """Lets one delivery of all queues of the process through. closed: no queue gives another one.
 
-    The others are not asked for: the run begins when it is closed, so that a short run is followed by none. What was on its way by
-    then, from another of its queues, is handed back.
+    The others are not asked for: the run begins when it is closed, so that a short run is followed by none. A delivery that was on
+    its way by then, from another of its queues, is requeued.
     """
 
     def __init__(self, supervisor: Supervisor) -> None:
@@ -87,7 +87,7 @@ class Once:
         await asyncio.Event().wait()  # until the program has ended
 
     async def _let_it_be_told(self) -> None:
-        """Where nobody has ever asked, nobody will."""
+        """Without a poll so far, none will come."""
         if self._asked_for_figures:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_TOLD_WITHIN):

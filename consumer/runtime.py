@@ -74,12 +74,13 @@ class QueueRuntime:
 
     @property
     def paused(self) -> bool:
-        """Whether nothing is taken, or nothing begun: the store is away, we are cordoned, draining, or have our one delivery."""
+        """Whether nothing is taken, or nothing begun: the store is unavailable, we are cordoned or draining, or have our
+        delivery."""
         return self._draining or self._cordoned or self._finished or self.blind
 
     @property
     def blind(self) -> bool:
-        """Whether the outcome store is away."""
+        """Whether the outcome store is unavailable."""
         return self._ledger is not None and not self._ledger.up
 
     @property

@@ -18,7 +18,7 @@ class Suspects:
         self._asking: dict[Callable[[], bool], None] = {}
 
     def ask(self, begin: Callable[[], bool]) -> None:
-        """Call `begin` when nobody has the turn; it says whether it takes it. Asking twice is asking once."""
+        """Call `begin` when the turn is free; it returns whether it takes it. Asking twice is asking once."""
         self._asking[begin] = None
         self._next()
 

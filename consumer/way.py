@@ -1,4 +1,4 @@
-"""The way of one delivery: claimed, run, settled. Whatever happens on it, it ends settled or handed back."""
+"""The way of one delivery: claimed, run, settled. In every case it ends settled or requeued."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class Way:
         except StoreUnavailable as error:
             _log.warning("handing back: the outcome store was away too long", queue=self._queue, why=logs.brief(error))
             self._settler.hand_back(taken)
-        except BaseException as error:  # a fault of ours, or a cancellation that is nobody's: its lease ends its claim
+        except BaseException as error:  # a fault of ours, or a cancellation of unknown origin: its lease ends its claim
             failure = describe(error)
             _log.error("a delivery could not be settled: handing it back", queue=self._queue, why=f"{failure}")
             await taken.wait(self._tools.chance.uniform(0.5, 1.5) * _HAND_BACK_PAUSE)
@@ -177,7 +177,7 @@ class Way:
         ended = await self._watched(run, taken, ctx, waited)
         if ended is not None and ended.error is None:
             return after_return(ended.value, ctx)
-        if ended is None or ended.error is None or taken.stop is not None:  # whatever it raised: we had told it to end
+        if ended is None or ended.error is None or taken.stop is not None:  # whatever it raised: we had asked it to end
             await self._broken_off(taken, claim, runs_on=ended is None)
             return None
         return after_failure(ended.error, handler.contract.retry, envelope.attempt, self._tools.chance)
@@ -219,7 +219,7 @@ class Way:
             # message is the only one. The answer to the next claim shows which.
             self._settler.hand_back(taken)
             return
-        # Beside a function that runs on in its thread nobody may run a second one: its claim ends with its lease.
+        # Beside a function that runs on in its thread no second one may run: its claim ends with its lease.
         if claim is not None and not runs_on:
             await self._settler.give_up_claim(claim)
         self._settler.hand_back(taken)
@@ -237,4 +237,4 @@ def after_unpublished(taken: Taken, envelope: Envelope) -> Envelope:
 
 
 def _nothing(_: Any) -> None:
-    """Without a ledger nobody keeps a run's progress."""
+    """Without a ledger a run's progress is not kept."""

@@ -1,7 +1,7 @@
 """The metadata that travels with a payload: text headers, and nothing else, on every broker.
 
 A message is a CloudEvent 1.0 in binary mode of the AMQP binding: `cloudEvents_*` headers, and the payload as the body.
-What Headrace adds has headers of its own, `headrace-*`; the trace context is W3C's.
+Headrace's additions have headers of their own, `headrace-*`; the trace context is W3C's.
 
 Versions that this release reads: 1 (`headrace-version: 1`), and 0, which is a bare CloudEvent as any other producer
 sends it, with none of our headers. Everything else is refused with `UnknownVersion`.
@@ -88,7 +88,7 @@ class Envelope:
         return replace(self, astray=min(self.astray + 1, _MOST))
 
     def replayed(self, number: int, *, crashed: bool = False) -> Envelope:
-        """The envelope of this replay: attempts start anew, and the deadline is gone, or it would expire at once.
+        """The envelope of this replay: attempts start again at 1, and the deadline is gone, or it would expire at once.
 
         crashed: it died of a crash, so that its first run is again that of what may kill.
         """

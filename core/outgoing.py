@@ -19,7 +19,7 @@ from urllib.request import getproxies_environment
 from core.errors import SettingsError
 
 CA_FILE = "HEADRACE_CA_FILE"
-# OpenSSL's words for a chain that ends with nobody whom we know.
+# OpenSSL's words for a chain that ends with an unknown authority.
 _UNKNOWN = ("local issuer certificate", "self-signed certificate", "self signed certificate")
 Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 

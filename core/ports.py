@@ -63,7 +63,7 @@ class Depth:
 
 
 class Subscription(Protocol):
-    """A consumer's hold on one queue. What it was given stays its own until it is settled or the subscription closes.
+    """A consumer's hold on one queue. A delivery stays its own until it is settled or the subscription closes.
 
     The three sync methods never block and never fail: they are gathered and sent together at the end of the loop's turn.
     On a connection that has died they do nothing, because the broker hands the delivery out again.
@@ -87,7 +87,7 @@ class Subscription(Protocol):
         """
 
     async def pause(self) -> None:
-        """Take nothing more. What is held stays held."""
+        """Take nothing more. Held deliveries stay held."""
 
     async def resume(self) -> None:
         """Take deliveries, from now on or again; what is held still counts towards the prefetch. Returns when the broker counts
@@ -117,7 +117,7 @@ class Broker(Protocol):
 
     async def open(self) -> None:
         """Connect and declare the topology. Returns when ready or after the connect timeout, and goes on trying:
-        `unready` tells. Raises nothing for a broker that is away."""
+        `unready` tells. Raises nothing for a broker that is unavailable."""
 
     async def close(self) -> None:
         """Send what is gathered, close the connections. Subscriptions are closed before."""
@@ -311,7 +311,7 @@ class OutcomeStore(Protocol):
     async def close(self) -> None: ...
 
     async def ping(self) -> None:
-        """Return if the store takes writes: a server that answers and refuses them is away."""
+        """Return if the store takes writes: a server that answers and refuses them is unavailable."""
 
     async def queued(self, records: Sequence[Queued]) -> None:
         """Record jobs as queued; a delivery of which anything is known already stays as it is, but for
@@ -324,7 +324,7 @@ class OutcomeStore(Protocol):
         """Answer by `jobs/claims.judge`; GRANTED and CRASHED are recorded as running, with the claim's token and lease."""
 
     async def renew(self, claims: Sequence[Claim]) -> list[bool]:
-        """Begin the leases anew, and the time for which the records are kept. A claim that was forgotten is recorded again.
+        """Begin the leases again, and the time for which the records are kept. A claim that was forgotten is recorded again.
         False: it is no longer ours (`jobs/claims.accepts`, for RUNNING)."""
 
     async def settle(self, outcomes: Sequence[Outcome]) -> list[bool]:
@@ -340,7 +340,7 @@ class OutcomeStore(Protocol):
     async def bury(self, dead: Sequence[DeadLetter]) -> None:
         """Record dead letters of messages that cannot have a claim; no delivery changes by it.
 
-        A letter that is there already stays, here and in `settle`; one that was replayed since is there anew, not replayed."""
+        A letter that is there already stays, here and in `settle`; one that was replayed since is there again, not replayed."""
 
     async def dead_letters(
         self, *, queue: str | None = None, job_type: str | None = None, cursor: str | None = None, limit: int = 50

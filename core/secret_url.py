@@ -1,4 +1,4 @@
-"""URLs that hold a password: checked without being shown, and, where a file holds one, read anew at each use."""
+"""URLs that hold a password: checked without being shown, and, where a file holds one, read again at each use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _log = logging.getLogger("headrace.settings")
 
 MOST_BYTES = 65_536  # of a file: a URL is shorter, and a wrong file may be anything
 
-Url = str | Callable[[], str]  # a URL, or what gives it anew at each use
+Url = str | Callable[[], str]  # a URL, or a function that gives it at each use
 Check = Callable[[SecretStr], object]  # raises ValueError that says what is wrong, without the URL
 
 
@@ -49,7 +49,7 @@ class Schemes:
 
 
 class FileUrl(SecretStr):
-    """The URL that is the first line of a file, read anew each time that its value is asked for.
+    """The URL that is the first line of a file, read again each time that its value is asked for.
 
     A new URL that cannot be used changes nothing: the URL read before is kept, and the log says why, once for each fault.
     """

@@ -75,7 +75,7 @@ def _readable(ca_file: str) -> str:
 
 
 class TlsSettings(FileSettings):
-    """Of whoever connects to a server."""
+    """Settings of a program that connects to a server."""
 
     ca_file: Annotated[str, AfterValidator(_readable)] = Field(
         "",

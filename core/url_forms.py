@@ -39,7 +39,7 @@ _SOME, _NUMBER, _SWITCH = _like(r".+"), _like(r"[0-9]{1,9}"), _like(r"true|false
 
 @dataclass(frozen=True)
 class Form:
-    """The part after `scheme://[login@]`. path: said as `shape` in errors. params: None takes any. several: hosts, with commas."""
+    """The part after `scheme://[login@]`. path: named as `shape` in errors. params: None takes any. several: hosts, with commas."""
 
     shape: str
     path: Value

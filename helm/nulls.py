@@ -17,7 +17,8 @@ PATH: Final = CHART / "values.nulls.json"
 
 
 def remedies(values: Iterable[Value]) -> dict[str, str]:
-    """By the value's path, such as `gateway.replicas`: what to write in the place of null. What may be null is not among them."""
+    """By the value's path, such as `gateway.replicas`: what to write in the place of null. Values that may be null are not among
+    them."""
     return dict(_remedies(values, ""))
 
 

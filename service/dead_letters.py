@@ -134,8 +134,8 @@ class _Tally:
 
 
 def message_of(letter: DeadLetter, died_as: int, now: float) -> tuple[Message, int]:
-    """The message that a replay sends, attempts anew, and the number of that replay. What has no readable envelope is sent just as
-    it came.
+    """The message that a replay sends, with attempts from 1, and the number of that replay. A letter without a readable envelope is
+    sent just as it came.
 
     died_as: the replay that died last, as the store has it. Raises NotReplayable.
     """

@@ -27,7 +27,7 @@ from telemetry.reasons import public
 
 _log = logs.get("service")
 
-RETRY_AFTER = "2"  # seconds; long enough for a reconnect, short enough that nobody gives up
+RETRY_AFTER = "2"  # seconds; long enough for a reconnect, short enough that no client gives up
 
 TITLES = {
     "unknown-job-type": (404, "Unknown job type"),

@@ -17,7 +17,7 @@ from telemetry import metrics
 OPEN = frozenset({"/livez", "/readyz", "/metrics", "/docs", "/openapi.json", "/asyncapi.json"})
 
 # The rest of a refused body is skipped where it is short, so that the connection can be used again; a longer one, or one
-# whose length is not told, ends the connection.
+# of unknown length, ends the connection.
 SKIPPED_AT_MOST = 65_536
 _REALM = 'Bearer realm="headrace"'
 _REFUSED = {reason: metrics.REQUESTS_REFUSED.labels(reason) for reason in ("missing", "unknown", "scope")}
@@ -61,8 +61,8 @@ class Guarded:
     """An ASGI app behind the guard, outside of all that reads bodies: who has no key costs no more than a head."""
 
     def __init__(self, guard: Guard, app: ASGIApp, misspelt: Callable[[Request], bool]) -> None:
-        """misspelt: whether a request's path is a mistake for one that there is. That is a 404 to whoever has a key, whatever its
-        scopes: that another scope is lacking would send its caller the wrong way."""
+        """misspelt: whether a request's path is a mistake for one that there is. That is a 404 to every caller with a key, whatever
+        its scopes: that another scope is lacking would send its caller the wrong way."""
         self._guard = guard
         self._app = app
         self._misspelt = misspelt

@@ -21,7 +21,7 @@ class LimitedProtocol(HttpToolsProtocol):
     """Bounds the bytes of a head (431), the time that head and body may take (408), and the connections at once (503).
 
     A wish to upgrade is not granted, and the request is answered as if it had none (RFC 9110, section 7.8). Trailers are dropped: a
-    field that came behind the body was there when nobody looked at it (section 6.5.1).
+    field that came behind the body was not checked when it came (section 6.5.1).
 
     A request that arrives whole, as most do, never starts a timer.
     """

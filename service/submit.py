@@ -115,7 +115,7 @@ class Submitter:
             confirm.add_done_callback(lambda done, n=number: self._confirmed(window, n, done, began))  # type: ignore[misc]
 
     def _published(self, messages: Sequence[Message]) -> list[asyncio.Future[None]]:
-        """An adapter that raises fails its window. Without this, nobody would ever answer those who wait for it."""
+        """An adapter that raises fails its window. Without this, the requests that wait for it would have no answer."""
         try:
             return self._broker.publish(messages)
         except Exception as error:
@@ -137,7 +137,7 @@ class Submitter:
             self._doubts.ask(window.records[number]).add_done_callback(_ignore)
         if not future.done():
             future.set_exception(error if isinstance(error, BrokerError) else BrokerUnavailable(str(error)))
-            future.exception()  # the client may be gone: nobody has to look
+            future.exception()  # the client may be gone: the result need not be read
 
     def _record(self, window: _Window) -> None:
         if self._store is None:

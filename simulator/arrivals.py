@@ -84,7 +84,7 @@ def scaled_to(arrivals: Sequence[float], rate: float, window: int = 5) -> list[f
 
 
 def compressed(arrivals: Sequence[float], times: int) -> list[float]:
-    """The same course in a `times`-th of the time, at the same rates: a week as a day. What is left of the end is left out."""
+    """The same course in a `times`-th of the time, at the same rates: a week as a day. A rest at the end is left out."""
     return [sum(arrivals[at : at + times]) / times for at in range(0, len(arrivals) - times + 1, times)]
 
 

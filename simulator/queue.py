@@ -59,7 +59,7 @@ class Queue:
         self._cohorts.append([step, count])
 
     def put_back(self, step: int, count: int) -> None:
-        """Jobs that a replica did not finish, at the front. They wait anew: as old as the oldest that waits, or just come."""
+        """Jobs that a replica did not finish, at the front. They wait again: as old as the oldest that waits, or just come."""
         if count:
             self.jobs += count
             self._cohorts.appendleft([self._cohorts[0][0] if self._cohorts else step, count])

@@ -50,7 +50,8 @@ class Series:
 
     at: seconds, where the stretch begins. arrivals: jobs/s, its mean; backlog (jobs, waiting and in handlers), asked and
     ready (replicas): its highest. asked: cordoned replicas are included. ready: those that run: they take jobs, or take no more
-    and end what they run. Both bounds are of whoever is paid for: a replica that starts is in asked, one that drains in ready.
+    and end what they run. Both bounds are of the replicas that are paid for: a replica that starts is in asked, one that drains in
+    ready.
     """
 
     at: tuple[float, ...]

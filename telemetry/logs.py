@@ -15,7 +15,7 @@ from core.masking import is_secret, masked, masked_beginning
 from core.text import text_of
 from telemetry import tracebacks
 
-# structlog imports rich where that is installed, for tracebacks with local variables, which nobody gets to see here: 85 modules,
+# structlog imports rich where that is installed, for tracebacks with local variables, which are not shown here: 85 modules,
 # an eighth of the CPU time in which a consumer starts.
 _rich = sys.modules.get("rich")
 sys.modules["rich"] = None  # type: ignore[assignment]
@@ -190,7 +190,7 @@ def _exceptions(exc_info: structlog.typing.ExcInfo) -> list[dict[str, Any]]:
 
 
 def _write_traceback(to: Any, exc_info: structlog.typing.ExcInfo) -> None:
-    """For a terminal. What is usual there, rich's, shows local variables."""
+    """For a terminal. The usual formatter there, rich's, shows local variables."""
     to.write("\n" + tracebacks.as_text(exc_info[1], _MOST_TRACEBACK))
 
 

@@ -46,7 +46,7 @@ class Origin:
 
 
 def run(folder: Path, *command: str) -> str:
-    """A command's output. Raises BakingRefused with what it said."""
+    """A command's output. Raises BakingRefused with its error output."""
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603 - ours: git, ruff
     except FileNotFoundError:

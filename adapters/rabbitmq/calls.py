@@ -23,7 +23,7 @@ def calls() -> Iterator[None]:
     """Turn whatever the library raises into BrokerUnavailable.
 
     Where a connection ends during a call, aiormq raises a bare `Exception` or `RuntimeError`, or a CancelledError that
-    nobody asked for: a task that was really cancelled has it counted (`Task.cancelling`).
+    no code of ours asked for: a task that was really cancelled has it counted (`Task.cancelling`).
     """
     try:
         yield

@@ -26,7 +26,7 @@ class Hold:
     def credit(self) -> int:
         """The prefetch that a further consumer may begin with, so that the channel never holds more than its prefetch; 0 is none.
 
-        RabbitMQ gives each consumer its own credit, and goes on counting what a cancelled one holds for nobody. So after a pause
+        RabbitMQ gives each consumer its own credit, and goes on counting the deliveries of a cancelled one. So after a pause
         one begins with what is left; and a further one with the rest, once nothing of the former one is held, or that is as much as
         those before have: each doubles it, so that a dozen are enough for any prefetch.
         """

@@ -32,7 +32,7 @@ PATIENCE = 30.0
 class Link:
     """Keeps one connection.
 
-    url: asked for anew by each attempt, so that a password that was changed is used by the next one. timeout: seconds for an
+    url: called by each attempt, so that a password that was changed is used by the next one. timeout: seconds for an
     attempt. ca_file: authorities to trust. down: why it cannot be used, or None.
     """
 

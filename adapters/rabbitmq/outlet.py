@@ -127,7 +127,7 @@ class Outlet:
             # A first declaration of all quorum queues takes 2 to 3 s on two cores; later ones 0.1 s.
             new = await self._declare(connection, beat)
             # Which log belongs to which quorum queue stands in a DETS table (ra_directory), written 3 s after its last change:
-            # killed before, the broker starts the queue anew with an empty log. Seen on 3.10.8 in 8 of 8 kills at once, in 0 of 5
+            # killed before, the broker starts the queue again with an empty log. Seen on 3.10.8 in 8 of 8 kills at once, in 0 of 5
             # after 4 s.
             until = asyncio.get_running_loop().time() + (self._settings.new_queue_pause if new else 0.0)
             while (left := until - asyncio.get_running_loop().time()) > 0:

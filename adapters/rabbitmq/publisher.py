@@ -43,9 +43,10 @@ class _Sent(NamedTuple):
 
 
 class Publisher:
-    """One confirming channel, of which nobody else publishes: its tags are counted here.
+    """One confirming channel, on which nothing else publishes: its tags are counted here.
 
-    timeout: seconds that a confirm may take, beside those for the bytes. unroutable: told of what the broker returned.
+    timeout: seconds that a confirm may take, beside those for the bytes. unroutable: called with each message that the broker
+    returned.
     """
 
     def __init__(self, channel: Channel, timeout: float, limit: SizeLimit, unroutable: Callable[[Message], None]) -> None:
@@ -71,7 +72,7 @@ class Publisher:
         return bool(self._channel.is_closed)
 
     def publish(self, window: Sequence[Message], held_back: Collection[str] = ()) -> list[asyncio.Future[None]]:
-        """Write the window. What cannot be written fails alone. held_back: job ids that are not sent now."""
+        """Write the window. A message that cannot be written fails alone. held_back: job ids that are not sent now."""
         futures: list[asyncio.Future[None]] = []
         packed: list[bytes] = []
         taken: list[_Sent] = []

@@ -19,7 +19,7 @@ MOST_AT_ONCE = 8
 
 
 class RedisJournal:
-    """One pipeline a call. url: asked for its user and password anew by each connection."""
+    """One pipeline a call. url: asked for its user and password by each new connection."""
 
     def __init__(self, url: Url, settings: Settings) -> None:
         self._link = Link(url, settings, MOST_AT_ONCE)

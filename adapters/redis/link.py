@@ -153,7 +153,7 @@ class Link:
             if isinstance(self._client, RedisCluster):
                 if isinstance(error, _MOVED_ON):
                     async with asyncio.timeout(self._longest):
-                        await self._client.aclose()  # the map of slots is read anew
+                        await self._client.aclose()  # the map of slots is read again
             elif demoted(error):
                 await self._client.connection_pool.disconnect(inuse_connections=False)
 

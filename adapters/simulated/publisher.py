@@ -88,4 +88,4 @@ def failed(window: Sequence[Message], reason: str) -> list[asyncio.Future[None]]
 
 def _fail(future: asyncio.Future[None], error: Exception) -> None:
     future.set_exception(error)
-    future.exception()  # nobody has to look
+    future.exception()  # its result need not be read

@@ -25,7 +25,7 @@ Settlement = tuple[str, int, bool]  # "ack", "back" or "reject"; a delivery's ta
 class BrokerServer:
     """latency: seconds that a frame takes, least and most. sync: seconds until what was written is durable, at most.
 
-    watch: told of each ("enqueued" | "given" | "acked" | "back" | "dead" | "lost", queue, entry).
+    watch: called with each ("enqueued" | "given" | "acked" | "back" | "dead" | "lost", queue, entry).
     """
 
     def __init__(self, chance: Chance, *, latency: tuple[float, float] = (0.0002, 0.002), sync: float = 0.004) -> None:

@@ -18,7 +18,7 @@ class ConnectionLost(Exception):
 
 
 class Way:
-    """One direction. What arrives runs in the receiver's context, so that it is the receiver's and not the sender's.
+    """One direction. An arrival runs in the receiver's context, so that it is the receiver's and not the sender's.
 
     held: nothing arrives; it waits, in order, until `release`.
     """
@@ -125,7 +125,7 @@ def _answer(future: asyncio.Future[Any], answer: Any, error: Exception | None) -
 
 def _end(future: asyncio.Future[Any], error: BaseException) -> None:
     if isinstance(error, asyncio.CancelledError):
-        future.cancel()  # libraries do: it reads like a cancellation by whoever waits
+        future.cancel()  # libraries do: it reads like a cancellation by the caller that waits
     else:
         future.set_exception(error)
-        future.exception()  # nobody has to look
+        future.exception()  # its result need not be read

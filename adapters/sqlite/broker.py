@@ -101,8 +101,8 @@ class SqliteBroker:
         return SqliteSubscription(self, queue, prefetch, deliver)
 
     async def leave(self, owner: str, work: Work[None]) -> None:
-        """The last words of a subscription. While the file is away the keeper goes on trying: nobody else may free what it held
-        as long as this process lives."""
+        """The last words of a subscription. While the file is unavailable the keeper goes on trying: no other process may free what
+        it held as long as this process lives."""
         self.names.discard(owner)
         self._leaving[owner] = work
         await self._try_leaving(owner)

@@ -119,7 +119,7 @@ def reclaim(c: sqlite3.Connection, owner: str, known: set[int], limit: int) -> N
 
 
 def appear(c: sqlite3.Connection, owner: str, process: Process, beat: float) -> None:
-    """Show that `owner` lives. Whoever sees the figure change knows it."""
+    """Show that `owner` lives. Another process that sees the figure change knows it."""
     c.execute("INSERT OR REPLACE INTO owners (owner, host, pid, born, beat) VALUES (?, ?, ?, ?, ?)", (owner, *process, beat))
 
 
@@ -140,7 +140,7 @@ def forget(c: sqlite3.Connection, owner: str, limit: int) -> None:
 
 
 def free_orphans(c: sqlite3.Connection, limit: int) -> None:
-    """Free what is held by a name that nobody has."""
+    """Free messages that are held by a name without an owner."""
     orphans = "SELECT id FROM messages WHERE state = 1 AND (owner IS NULL OR owner NOT IN (SELECT owner FROM owners))"
     free(c, [i for (i,) in c.execute(orphans).fetchall()], limit)
 

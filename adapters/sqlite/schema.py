@@ -133,7 +133,7 @@ def migrate(connection: sqlite3.Connection, clock: Clock) -> None:
 
 
 def _step_up(connection: sqlite3.Connection, clock: Clock) -> None:
-    version = _known_version(connection)  # again, now that nobody else can change it
+    version = _known_version(connection)  # again, now that no other process can change it
     scripts = [SCHEMA] if version == 0 else []
     scripts += [script for step, script in STEPS.items() if step > version]
     now = Moment.of(clock)._asdict()

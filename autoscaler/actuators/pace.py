@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-# After 2 s, 4 s ... a minute, counted from the last failure. One that ends well begins anew with the first.
+# After 2 s, 4 s ... a minute, counted from the last failure. One that ends well begins again with the first.
 _FIRST, _LAST = 2.0, 60.0
 # A job that kills its process is its queue's business; this number of failures in a row is reported to the operator.
 _TOLD_AFTER: Final = 3

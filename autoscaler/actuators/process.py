@@ -134,7 +134,7 @@ class KeptProcess:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C is for whoever keeps it, who drains in order
+                start_new_session=True,  # Ctrl-C is for its keeper, which drains in order
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
         self._born(self._process.pid)

@@ -98,7 +98,7 @@ class Processes:
         _log.info("scaling", workload=workload, asked=len(kept), replicas=replicas, why=why)
         for _ in range(replicas - len(kept)):
             await self._begin(workload)
-        # Of processes that nobody has a word about the youngest go first: they have the least to lose.
+        # Of processes that no caller ranked the youngest go first: they have the least to lose.
         order = [name for name in idlest if name in kept]
         order += [name for name in reversed(kept) if name not in order]
         self._end(workload, order[: max(0, len(kept) - replicas)])

@@ -26,9 +26,9 @@ _NOTHING = (0.0, 0.0, 0.0, 0.0)
 
 @dataclass
 class _Counted:
-    """A queue's counters over all replicas since our first look: what one counted stays when it goes, or begins anew at 0.
+    """A queue's counters over all replicas since our first look: what one counted stays when it goes, or begins again at 0.
 
-    elder: replicas that were there at the first look. What they had counted before their first answer is no work of now.
+    elder: replicas that were there at the first look. Their counts before their first answer are no work of now.
     """
 
     elder: frozenset[str]
@@ -67,7 +67,7 @@ Answer = dict[str, QueueFigures] | _Gone | None
 
 
 class ConsumersSignal:
-    """replicas: those that a queue has now, or None while nobody knows."""
+    """replicas: those that a queue has now, or None while that is unknown."""
 
     name = "consumers"
 
@@ -154,7 +154,7 @@ class ConsumersSignal:
         if counted.returned is not None:
             values["returned"] = counted.returned
             values["due_soon"] = sum(figures.due_soon or 0 for figures in of.values())
-        # One that is ready, or is there and says nothing, may hold anything; one in which nobody listens yet has taken nothing.
+        # One that is ready, or is there and does not answer, may hold anything; one that does not listen yet has taken nothing.
         if all(replica.name in of for replica in replicas if replica.ready or self.runs.silent(replica)):
             ending = sum(of[replica.name].in_flight for replica in replicas if replica.name in of and self._is_ending(replica))
             values |= {"in_flight": sum(f.in_flight for f in of.values()), "unacked": sum(f.held for f in of.values())}
@@ -171,7 +171,7 @@ class ConsumersSignal:
 
 
 def _paused(staying: Sequence[Replica], of: Mapping[str, QueueFigures]) -> int | None:
-    """How many take nothing for now, where none takes anything; 0 where one does. None where that is not told."""
+    """How many take nothing for now, where none takes anything; 0 where one does. None where that is not reported."""
     told = [of[replica.name].paused for replica in staying if replica.name in of]
     if not told or None in told:
         return None

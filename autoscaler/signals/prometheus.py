@@ -37,7 +37,7 @@ def queries(selector: str) -> Mapping[str, str]:
 class PrometheusSignal:
     """Gauges and latencies; counters are left to who can be asked without a scrape between.
 
-    url: gives the server's address anew for each look, such as http://prometheus:9090. selector: which series are those of our
+    url: gives the server's address again for each look, such as http://prometheus:9090. selector: which series are those of our
     consumers, where the server knows others; as in PromQL.
     """
 

@@ -27,7 +27,7 @@ _COLUMNS = "name,messages_unacknowledged,message_stats.publish"
 
 
 class ManagementSignal:
-    """url: gives the address with its credentials anew for each request, so that they may rotate; vhost: of the queues."""
+    """url: gives the address with its credentials again for each request, so that they may rotate; vhost: of the queues."""
 
     name = "rabbitmq-management"
 

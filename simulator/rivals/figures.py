@@ -33,7 +33,7 @@ class Due:
         if self._next is not None and now < self._next - SLACK:
             return False
         self._next = (now if self._next is None else self._next) + self._period
-        if self._next <= now:  # asked late: one turn, as a ticker drops what nobody took
+        if self._next <= now:  # asked late: one turn, as a ticker drops those that were not taken
             self._next = now + self._period
         return True
 

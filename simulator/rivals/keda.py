@@ -5,7 +5,7 @@ pkg/scaling/executor/scale_scaledobjects.go (RequestScale, scaleToZeroOrIdle, sc
 (getHPAMinReplicas; no `behavior` unless the ScaledObject has one); https://keda.sh/docs/latest/scalers/rabbitmq-queue/ and
 https://keda.sh/docs/latest/reference/scaledobject-spec/.
 
-`pollingInterval` matters only for 0 to 1 and to 0: the HPA's own sync has KEDA read the queue anew (useCachedMetrics is off).
+`pollingInterval` matters only for 0 to 1 and to 0: the HPA's own sync has KEDA read the queue again (useCachedMetrics is off).
 
 Not modelled: `fallback` (none by default: an unreadable queue holds, as here), several triggers, pausing by annotation, the modes
 DeliverGetRate, PublishedToDeliveredRatio and ExpectedQueueConsumptionTime. Poll and sync start together; where both are due the

@@ -103,7 +103,7 @@ def desired_workers(
         small = abs(wanted - current) / current <= TOLERANCE
         return _bounded(current, current if small else wanted, least, maximum, step)
     if current == idle and not (per_minute > 0 and seconds_per_job > 0):
-        return _bounded(current, 0, least, maximum, current)  # nobody works: all may go, whatever the disruption
+        return _bounded(current, 0, least, maximum, current)  # no replica works: all may go, whatever the disruption
     return _bounded(current, least, least, maximum, step)
 
 

@@ -50,7 +50,7 @@ class Followed:
 
     @property
     def target(self) -> Target | None:
-        """The newest of what the watch told and what we wrote. None: unknown, or there is none."""
+        """The newest of the watch's objects and of our own writes. None: unknown, or there is none."""
         told = self._workload.objects.get(self.reference.name)
         ours = self._written
         if told is None or ours is None or ours.uid != told.uid or not older(told.version, ours.version):

@@ -46,7 +46,7 @@ class Templated:
         self._pods = Watch(api, PODS, made, JobPod.of, clock, changed=changed, period=period)
         self._supervisor = supervisor
         self._watching: list[Supervised] = []
-        self._made: dict[str, str] = {}  # Jobs that the watch has not told of yet, by the version that they were made with
+        self._made: dict[str, str] = {}  # Jobs that the watch has not shown yet, by the version that they were made with
         self._unanswered: dict[str, None] = {}  # names of Jobs that may have been made
         self._podless: dict[str, float] = {}  # Jobs without a pod, and since when
         self._refused = ("", float("-inf"))
@@ -128,7 +128,7 @@ class Templated:
             self._refused = ("", float("-inf"))
 
     def _going(self) -> set[str]:
-        """Names of the Jobs that have not ended, of what the watches told and what we made."""
+        """Names of the Jobs that have not ended, from the watches' events and from what we made."""
         told = self._jobs.objects
         self._made = {name: at for name, at in self._made.items() if name not in told and older(self._jobs.version, at)}
         for name in self._unanswered.keys() & told.keys():

@@ -1,4 +1,4 @@
-{{/* The longest name is of a consumer's Deployment: this, `-consumer-` and 22 characters; and a name has 63. What is cut ends with a
+{{/* The longest name is of a consumer's Deployment: this, `-consumer-` and 22 characters; and a name has 63. A name that is cut ends with a
 hash of the whole, so that two long names stay two. */}}
 {{- define "headrace.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride }}

@@ -25,7 +25,7 @@
 
 {{/* Whether there is no cluster to ask, as with `helm template`: `lookup` finds nothing then, not even what every cluster has. Asked for
 in the order of the rights that it takes: the Secrets, which each upgrade reads; the ServiceAccount that Kubernetes makes in each namespace;
-and only where the namespace is not there yet, as with --create-namespace, the namespace `default`, which whoever makes namespaces may read.
+and only where the namespace is not there yet, as with --create-namespace, the namespace `default`, which a user that makes namespaces may read.
 A Forbidden ends the render, with what was asked for. Given (root, the names of Secrets that an earlier revision has made). */}}
 {{- define "headrace.offline" -}}
 {{- $namespace := (index . 0).Release.Namespace -}}
