@@ -26,7 +26,7 @@ SHARED = ("managed_rabbitmq", "postgres_server")
 
 
 def pytest_configure() -> None:
-    # looptime asks for the current event loop before every test, and Python 3.11 makes one that nobody closes, unless it was set
+    # looptime asks for the current event loop before every test, and Python 3.11 makes one that is never closed, unless it was set
     # to none.
     asyncio.set_event_loop(None)
     # structlog's own tracebacks, with colours and variables, cost 20 ms each: half of the time of tests that raise many.

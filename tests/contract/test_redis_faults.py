@@ -1,4 +1,4 @@
-"""Redis with what can be wrong with it: it is away for all, or one record is bad and the others are not."""
+"""Redis with what can be wrong with it: it is unavailable for all, or one record is bad and the others are not."""
 
 from __future__ import annotations
 

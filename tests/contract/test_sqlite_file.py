@@ -358,7 +358,7 @@ async def test_a_writer_that_ended_is_started_again_and_seen(world: World) -> No
     database = world.broker.database
     first = database._writer._thread
     assert first is not None
-    database._writer.stop()  # nobody but `close` may
+    database._writer.stop()  # only `close` may
     await until(lambda: not first.is_alive())
     await world.works()
     assert database._writer._thread is not first
@@ -377,7 +377,7 @@ async def test_what_is_given_up_while_it_waits_is_never_written(world: World) ->
 
 
 async def test_what_was_taken_without_our_knowledge_is_given_all_the_same(world: World) -> None:
-    """The take is committed, but so late that nobody waits for its answer any more."""
+    """The take is committed, but so late that no caller waits for its answer any more."""
     database, inbox = world.broker.database, Inbox()
     subscription = await subscribed(world.broker, "one", 5, inbox)
     await publish(world.broker, message("warm"))

@@ -54,7 +54,7 @@ def file(release: Release, workload: Workload, container: Object, path: str, set
 
 
 def folder(release: Release, workload: Workload, container: Object, path: str, setting: str) -> dict[str, str] | None:
-    """The files in it; none where it is the user's and nobody says which; None where no such folder is mounted."""
+    """The files in it; none where it is the user's and its content is not given; None where no such folder is mounted."""
     for mount in container.get("volumeMounts", []):
         if mount["mountPath"] == path and "subPath" not in mount:
             volume = next(one for one in workload.spec["volumes"] if one["name"] == mount["name"])

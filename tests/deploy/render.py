@@ -44,9 +44,9 @@ def render(*values: Values, **options: Any) -> tuple[Object, ...]:
     """The objects, hooks among them. values: files, and mappings, which go over the files.
 
     Options: name and namespace of the release, kube_version, api_versions (all optional ones, unless said), chart, program
-    (another Helm), passwords (False: without offlinePasswords, as whoever applies a render does), below (the name under which a
+    (another Helm), passwords (False: without offlinePasswords, as a user who applies a render does), below (the name under which a
     parent chart has this one as a dependency).
-    The objects are shared with whoever renders the same: they are not to be changed. Raises ValueError with Helm's refusal.
+    The objects are shared with other renders of the same values: they are not to be changed. Raises ValueError with Helm's refusal.
     """
     return _parsed(manifest(*values, **options))
 

@@ -25,7 +25,7 @@ def test_helm_finds_nothing(path: Path) -> None:
 
 @pytest.mark.needs("checkov")
 def test_checkov_finds_nothing(tmp_path: Path) -> None:
-    """All combinations in one run, which takes 5 s. What is excepted stands in checkov.yaml, with its reason."""
+    """All combinations in one run, which takes 5 s. The exceptions are in checkov.yaml, with their reasons."""
     for path in combinations():
         (tmp_path / f"{path.name}").write_text(manifest(path), encoding="utf-8")
     command: list[str | Path] = [helm.checkov(), "--directory", tmp_path, "--config-file", HERE / "checkov.yaml"]

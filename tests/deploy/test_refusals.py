@@ -91,7 +91,7 @@ def test_all_complaints_come_at_once() -> None:
 
 
 PLACES = {"service": "gateway", "consumer": "consumerDefaults", "autoscaler": "controller"}
-# How logs look, and how often a queue is copied: the chart has a default, and whoever says otherwise breaks nothing.
+# How logs look, and how often a queue is copied: the chart has a default, and another value breaks nothing.
 FREE = {"LOG_FORMAT", "REPLICATION_FACTOR"}
 
 

@@ -75,7 +75,7 @@ async def test_what_is_turned_on_begins_with_what_is_there(
     [
         ([BY_APPLY, BY_SCALE], (None, False)),  # shared: Helm gives its part up, and the number stays
         ([BY_APPLY_BUT_REPLICAS, BY_SCALE], (None, False)),
-        ([BY_APPLY], (9, True)),  # nobody has scaled it yet
+        ([BY_APPLY], (9, True)),  # it was never scaled yet
         ([BY_MERGE], (9, True)),
         ([BY_SCALE], (9, True)),  # three-way merge looks at the last manifest, not at owners
     ],

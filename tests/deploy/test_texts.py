@@ -19,7 +19,7 @@ pytestmark = pytest.mark.needs("helm")
 WORDS = ["123", "1e3", "0x10", "2026-01-01", "12:30", "true", "null", "~", "on", "y"]
 # Of a release and its namespace, and of what begins with a letter: the chart, its objects, an entry of `consumers`.
 NAMES = [("123", "true"), ("1e3", "null"), ("0x10", "on"), ("2026-01-01", "y"), ("null", "no")]
-CHECKS = [check for check in ALL if check.__name__ != "every_queue_is_consumed_once"]  # the entries' queues are nobody's
+CHECKS = [check for check in ALL if check.__name__ != "every_queue_is_consumed_once"]  # the entries' queues are in no contract
 OPEN: dict[str, Any] = {"gateway": {"apiKeys": {"open": True}}}
 
 

@@ -69,7 +69,7 @@ class Release:
     # --- helm
 
     def helm(self, *arguments: str, values: Sequence[Json] = (), timeout: float = 240) -> str:
-        """Raises HelmError with what helm said."""
+        """Raises HelmError with helm's output."""
         command = ["helm", "--kubeconfig", self.cluster.kubeconfig, "--namespace", self.namespace, *arguments]
         for one in values:
             command += ["--set-json", ",".join(f"{key}={json.dumps(value)}" for key, value in one.items())]
@@ -94,7 +94,7 @@ class Release:
         self._namespace.apply(*objects)
 
     def pods(self, component: str, consumer: str = "") -> list[Json]:
-        """Those that were not told to end."""
+        """The pods that are not terminating."""
         selector = f"app.kubernetes.io/instance={self.name},app.kubernetes.io/component={component}"
         selector += f",headrace/consumer={consumer}" if consumer else ""
         return [pod for pod in self.get("pods", "--selector", selector)["items"] if "deletionTimestamp" not in pod["metadata"]]

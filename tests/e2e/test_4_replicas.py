@@ -32,7 +32,7 @@ def test_an_autoscaler_that_is_turned_on_begins_with_what_is_there(release: Rele
 
     try:
         assert apply("install", values)["spec"]["replicas"] == 3
-        for _ in range(2):  # and again, while nobody else has set it
+        for _ in range(2):  # and again, while no other client has set it
             found = apply("upgrade", scaled)
             assert found["spec"]["replicas"] == 3
             assert found["metadata"]["annotations"]["headrace/replicas"] == "kept"

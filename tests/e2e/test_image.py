@@ -52,7 +52,7 @@ class Container:
         self._id = docker.run("run", "--detach", *_options(), image, *command).strip()
 
     def get(self, port: int, path: str) -> tuple[int, str]:
-        """Status and body; 0 while nobody answers. Asked from inside: there is no network."""
+        """Status and body; 0 without an answer. Asked from inside: there is no network."""
         script = (
             "import sys, urllib.error, urllib.request as r\n"
             "try: a = r.urlopen(sys.argv[1], timeout=5)\n"

@@ -123,7 +123,7 @@ async def test_a_broker_that_is_stalled_killed_and_started_again(own_rabbitmq: R
         assert "did not tell" in await refused(signal)
         own_rabbitmq.cont()
         await until(signal, wanted)
-        for _ in range(5):  # answers to what was asked before the stall belong to nobody
+        for _ in range(5):  # answers to requests from before the stall do not count
             assert ready(await signal.look(QUEUES)) == wanted
         await asyncio.to_thread(own_rabbitmq.kill)
         await refused(signal)

@@ -1,4 +1,4 @@
-"""Pods with the labels of a part of a release, or of nobody, that try to connect to all parts from the moment they start."""
+"""Pods with the labels of a part of a release, or of no part, that try to connect to all parts from the moment they start."""
 
 from __future__ import annotations
 

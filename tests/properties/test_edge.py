@@ -25,7 +25,7 @@ HEAD = b"POST /v1/jobs/user.registered HTTP/1.1\r\nhost: x\r\ncontent-type: appl
 GOOD = HEAD + b"content-length: %d\r\n\r\n%b" % (len(BODY), BODY)
 CHUNKED = b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
 LAST = b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
-# 501 is the answer where nothing is stored, 503 where something is away.
+# 501 is the answer where nothing is stored, 503 where something is unavailable.
 MISTAKES = (500, 502, 504, 505)
 
 

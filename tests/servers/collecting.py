@@ -20,7 +20,7 @@ def _watch(event: str, arguments: tuple[object, ...], now: list[bool] = _now, fo
         raise RuntimeError(f"{event}{arguments[:2]} while tests are collected: do it in a fixture or in the test")
 
 
-sys.addaudithook(_watch)  # nobody can take it away again, so it has a switch
+sys.addaudithook(_watch)  # it cannot be removed again, so it has a switch
 
 
 @pytest.hookimpl(wrapper=True)

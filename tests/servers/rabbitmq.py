@@ -101,7 +101,7 @@ class RabbitMQServer:
             if done.returncode == 0:
                 return done.stdout
             if left:
-                time.sleep(1.0)  # the node has not told its name yet
+                time.sleep(1.0)  # the node has not published its name yet
         raise RuntimeError(f"rabbitmqctl {arguments}: {done.stderr}")
 
     @property

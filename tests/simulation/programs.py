@@ -106,7 +106,7 @@ class Running:
         raise NotImplementedError
 
     def supervisor(self) -> Supervisor:
-        """The owner of what must not end. What it cannot keep running ends the program, as it does the real ones."""
+        """The owner of loops that must not end. A loop that it cannot keep running ends the program, as it does the real ones."""
         return Supervisor(chance=self.chance, give_up=self._gives_up)
 
     def broker_of(self, supervisor: Supervisor) -> SimulatedBroker:

@@ -199,7 +199,7 @@ async def test_what_a_queue_of_4_s_has_confirmed_outlives_a_kill(killable: Killa
 @pytest.mark.parametrize("killable", ["simulated"], indirect=True)
 async def test_what_a_new_queue_has_confirmed_does_not(killable: Killable) -> None:
     """Which is why nothing is published at first (`HEADRACE_NEW_QUEUE_PAUSE`). The real one lost 8 of 8 so, and is then without a
-    leader for a minute, in which nobody can look into it."""
+    leader for a minute, in which it cannot be read."""
     assert await _left_after_a_kill(killable, 0.0, 0) == []
 
 

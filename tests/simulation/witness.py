@@ -169,7 +169,7 @@ class Witness:
             self.fails(f"{key}: {what} made {after.state.value} of {before.state.value}")
 
     def claimed(self, key: Key, before: Stored | None, after: Stored, now: float) -> None:
-        """A claim was given: nobody else may hold a living one."""
+        """A claim was given: no other consumer may hold a living one."""
         alive = before is not None and before.state is State.RUNNING and before.lease_until > now
         if alive and before is not None and before.token != after.token:
             self.fails(f"{key}: a claim was given while another one lives")

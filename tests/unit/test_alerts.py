@@ -1,4 +1,4 @@
-"""Alerts: told once, reminded of, over once; and posted to a real HTTP server."""
+"""Alerts: sent once, repeated, ended once; and posted to a real HTTP server."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def loop() -> Iterator[Loop]:
 
 @pytest.fixture
 async def proxy(loop: Loop) -> AsyncIterator[Proxy]:
-    """Before a server that sends back what it gets; the first port is one where nobody listens."""
+    """Before a server that sends back what it gets; the first port is one where no server listens."""
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.CancelledError):

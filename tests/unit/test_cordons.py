@@ -70,7 +70,7 @@ class Crew:
         return Workload("work", self.asked, there, now, rolling=self.rolling, ends_itself=self.ends_itself)
 
     async def round(self, wanted: int, *, hold: bool = False) -> list[str]:
-        """One round of a controller. Who was removed is gone at once."""
+        """One round of a controller. A removed replica is gone at once."""
         self.look()
         workload = self.workload()
         step = await self.cordons.towards(workload, self.cordons.active(workload), wanted, hold=hold)

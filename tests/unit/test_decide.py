@@ -19,7 +19,7 @@ from core.errors import SettingsError
 NOW = 1000.0
 WALL = 1_782_900_000.0  # Wednesday 2026-07-01 10:00 UTC
 
-# A replica does 10 jobs/s when it is busy, 8 jobs/s at 80 %. What waits is to be gone in 10 s: 80 jobs a replica.
+# A replica does 10 jobs/s when it is busy, 8 jobs/s at 80 %. The backlog is to be gone in 10 s: 80 jobs a replica.
 POLICY = Policy(
     min_replicas=0,
     max_replicas=50,
@@ -172,7 +172,7 @@ def test_a_step_down_is_remembered() -> None:
 def life(
     policy: Policy, state: State, *, until: float, asked: int, start: float = NOW, **figures: Any
 ) -> list[tuple[float, Decision, State]]:
-    """Decisions every 2 s that are carried out at once, with nothing in the queue unless told otherwise."""
+    """Decisions every 2 s that are carried out at once, with nothing in the queue unless given otherwise."""
     record, now = [], start
     while now <= until:
         decision, state = decide(policy, state, seen(asked, now=now, **figures), now)
@@ -318,7 +318,7 @@ def test_a_trickle_of_fast_jobs_is_not_idle() -> None:
 
 # The threshold rules.
 
-# 400 replicas are enough for the formula: 20,000 / 200 s / 0.25 = 400. What waits was as much at the last look.
+# 400 replicas are enough for the formula: 20,000 / 200 s / 0.25 = 400. The backlog was the same at the last poll.
 SLOW = replace(POLICY, max_replicas=2000, drain_target=200, service_seconds=3.2)
 STUCK = knowing(backlog=20_000, backlog_at=NOW - 2)
 
@@ -721,7 +721,7 @@ def test_where_the_broker_no_longer_tells_arrivals_are_what_ended_and_what_is_th
     state = knowing(80)._replace(derived=False)
     for second in range(60):
         now = NOW + second
-        told = Figure(80.0 * min(second, 5), NOW + min(second, 5))  # the management API is away after 5 s
+        told = Figure(80.0 * min(second, 5), NOW + min(second, 5))  # the management API is unavailable after 5 s
         decision, state = decide(POLICY, state, seen(10, now=now, published=told, completed=10.0 * second), now)
     assert decision.reason in (Reason.SURPLUS, Reason.COOLDOWN)
     assert decision.arrival_rate == pytest.approx(10, rel=0.05)
@@ -773,7 +773,7 @@ def test_with_some_that_are_ready_it_is_a_step_more_than_those() -> None:
     assert lived([8] * 40, [7] * 2 + [8] * 38).replicas == 10
 
 
-# Jobs wait, and nobody works on them.
+# Jobs wait, and no replica works on them.
 
 
 def stalled(seconds: int, **of: Any) -> Decision:
@@ -832,7 +832,7 @@ def test_where_a_job_runs_or_none_waits_or_no_replica_is_wanted_nothing_is_stall
 
 
 def test_the_last_word_of_a_broker_that_died_takes_nothing_away() -> None:
-    """It has told how many jobs are ready; the consumers, whose deliveries it has taken back, hold none."""
+    """It has reported how many jobs are ready; the consumers, whose deliveries it has taken back, hold none."""
     state = knowing()
     for second in range(14):
         now = NOW + second

@@ -23,15 +23,18 @@ TURNS = {
     r"\bso long\b": "`for N seconds`, `for that time`, or `as long as`",
     r"\bwho sees\b": "a noun as the subject: the reader, the operator, the program that reads it",
     r"\bwhat is away\b": "`an unavailable server`, `the unavailable part`",
+    r"\b(?:is|are|was|were) away\b": "`is unavailable`; of a person or an alert `is absent`",
     r"\b(?:goes|go|going|went) before\b": "`takes precedence over`, or `runs before`",
-    r"\b(?:made|make|makes|making) anew\b": "`created again`, `generated again`, `rebuilt`",
+    r"\b(?:made anew|anew)\b": "`again`: `created again`, `generated again`, `read again`",
     r"\b(?:is|are|was|were) said\b": "`is logged`, `is reported`, `is documented`: name where",
     r"\bas (?:it stands|they stand)\b": "`unchanged`, `as is`, or `in its present state`",
+    r"\bnobody\b": "the thing that does not act: `no consumer`, `no program`, `no caller`; or the passive: `is not read`",
+    r"\bwhoever\b": "the one that acts: the caller, the client, the operator, the consumer",
     r"\blook that saw\b": "`a poll with an empty result`",
 }
 """A regular expression of words and groups of words alone, and what to write instead."""
 
-OPENING = re.compile(r"(?:What|Whatever|Who|Whoever)\b(?!'s\b)")
+OPENING = re.compile(r"(?:^|(?<=[.!?] ))(?:What|Whatever|Who|Whoever)\b(?![^.:;]*\?)")
 OPENING_ADVICE = "begin the sentence with a noun: `Missing keys are skipped`, not `What is missing is skipped`"
 
 _BANNED = re.compile("|".join(f"({turn})" for turn in TURNS), re.IGNORECASE)
@@ -97,12 +100,14 @@ def test_exceptions_are_needed() -> None:
         ("a.py", "# A caller that waits so\n# many seconds.\n", [1]),
         ("a.py", "# What happens then?\n", []),
         ("a.py", '"""One.\n\nWho asks waits.\n"""\n', [3]),
+        ("a.py", '"""One. What\nis it? What it is."""\n', [2]),
         ("a.py", '@app.command()\ndef run():\n    """What it prints."""\n', []),
         ("a.md", "## What it does\n\nWhat it does is said here.\n", [3, 3]),
         ("a.md", "| What is told | other |\n", [1]),
         ("a.md", "```\nWhat is told\n```\n\n    what is told\n\nText.\n", []),
         ("a.md", "- One.\n- Who comes\n  is told.\n", [2, 3]),
         ("a.yaml", "key: 1 # goes before\n# What\nother: is told\n", [1, 2]),
+        ("Makefile", "lock: ## make it anew\n", []),
         ("a.tpl", "{{- /* What it is. */}}\n", [1]),
     ],
 )
@@ -143,7 +148,7 @@ def _findings(file: str, text: str) -> list[Finding]:
 def _suspect(text: str) -> bool:
     """Whether a banned phrase may be in some prose of it: a search for plain strings, which is fast."""
     words = " ".join(text.replace("#", " ").lower().split())
-    if any(phrase in words for phrase in _PHRASES):
+    if any(phrase in words and re.search(rf"\b{phrase}\b", words) for phrase in _PHRASES):
         return True
     before = (text[text.rfind("\n", 0, match.start()) + 1 : match.start()].rstrip() for match in re.finditer("Wh(?:at|o)", text))
     return any(not one or one.endswith(("#", '"""', "*", "-", ">", ".")) for one in before)
@@ -155,17 +160,17 @@ def _in_block(block: Block) -> Iterator[Finding]:
         starts.append(len(text))
         text += re.sub(r"`[^`]*`", lambda code: "`" * len(code[0]), line.strip()) + " "
     numbers = [number for number, _ in block.lines]
-    opening = OPENING.match(text)
-    if block.opens and opening and not re.match(r"[^.:;]*\?", text):
-        yield Finding(block.file, numbers[0], opening[0], OPENING_ADVICE)
-    for match in _BANNED.finditer(re.sub(r"\s", " ", text)):
-        instead = next(advice for advice, turn in zip(TURNS.values(), match.groups(), strict=True) if turn)
+    found = [(match, OPENING_ADVICE) for match in OPENING.finditer(text) if block.opens or match.start()]
+    found += [
+        (match, next(advice for advice, turn in zip(TURNS.values(), match.groups(), strict=True) if turn))
+        for match in _BANNED.finditer(re.sub(r"\s", " ", text))
+    ]
+    for match, instead in found:
         yield Finding(block.file, numbers[bisect.bisect_right(starts, match.start()) - 1], match[0], instead)
 
 
 def _python(file: str, text: str) -> Iterator[Block]:
-    tree = ast.parse(text)
-    for node in ast.walk(tree):
+    for node in _statements(ast.parse(text)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             printed = any(_decorator(one) in SHOWN for one in getattr(node, "decorator_list", ()))
             printed |= isinstance(node, ast.Module) and "description=__doc__" in text
@@ -181,17 +186,26 @@ def _python(file: str, text: str) -> Iterator[Block]:
     yield from _grouped(file, [(row, column, comment, not line[:column].strip()) for (row, column), comment, line in comments])
 
 
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """It and all statements below. `ast.walk` goes through their expressions too, which takes three times as long."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.stmt | ast.excepthandler | ast.match_case):
+            yield from _statements(child)
+
+
 def _decorator(node: ast.expr) -> str:
     node = node.func if isinstance(node, ast.Call) else node
     return node.attr if isinstance(node, ast.Attribute) else ""
 
 
 def _commented(file: str, text: str) -> Iterator[Block]:
-    """Comments that begin with #, and those of templates. A # within a word or within quotes begins none."""
+    """Comments that begin with #, and those of templates. A # within a word or within quotes begins none; ## is the help of a
+    Makefile's target, which `make help` prints."""
     whole = [
         (row, match.start(2), match[2], not match[1].strip())
         for row, line in enumerate(text.splitlines(), 1)
-        if (match := re.match(r"((?:[^#'\"]|'[^']*'|\"[^\"]*\"|(?<=\S)#)*?)((?:(?<=\s)|^)#(?!!).*)", line))
+        if (match := re.match(r"((?:[^#'\"]|'[^']*'|\"[^\"]*\"|(?<=\S)#)*?)((?:(?<=\s)|^)#(?![#!]).*)", line))
     ]
     if file == VALUES:
         filled = [False, *(bool(line.strip()) for line in text.splitlines()), False]
@@ -217,7 +231,7 @@ def _grouped(file: str, comments: Sequence[tuple[int, int, str, bool]]) -> Itera
         if group and not (alone and last == (row - 1, column, True)):
             yield from _paragraphs(file, group)
             group = []
-        group.append((row, re.sub(r"^#+ ?(?:## )?", "", comment)))
+        group.append((row, re.sub(r"^#+ ?", "", comment)))
         last = (row, column, alone)
     yield from _paragraphs(file, group)
 

@@ -58,7 +58,7 @@ class Server:
         return made
 
     def forget(self) -> None:
-        """Drop the events sent so far: a watch that has not had them has to list."""
+        """Drop the earlier events: a watch that has not had them has to list."""
         self._floor = next(self._version)
         for log in self._log.values():
             log.clear()

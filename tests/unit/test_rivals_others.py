@@ -79,7 +79,7 @@ def test_practo_the_tolerance(messages: float, wanted: int) -> None:
 
 
 def test_practo_an_empty_queue() -> None:
-    """No backlog: the minimum from the throughput; nobody at work: 0 at once; otherwise down by the disruption."""
+    """No backlog: the minimum from the throughput; no replica at work: 0 at once; otherwise down by the disruption."""
     assert desired(0, 20, per_minute=600, seconds_per_job=0.5) == 5
     assert desired(0, 20, "10%", idle=20) == 0
     assert desired(0, 20, "10%") == 18

@@ -67,7 +67,7 @@ class BrokenBroker(SqliteBroker):
 
 
 class PickyStore(SlowStore):
-    """Refuses one record, or raises what nobody expects."""
+    """Refuses one record, or raises an unexpected error."""
 
     refused = ""
     raises: BaseException | None = None

@@ -75,7 +75,7 @@ class Program:
             await asyncio.wait_for(self._process.wait(), seconds)
 
     async def ask(self, client: aiohttp.ClientSession, path: str, seconds: float = 10.0) -> tuple[int, Any]:
-        """Status and document; status 0 where nobody answers."""
+        """Status and document; status 0 without an answer."""
         try:
             async with client.get(self.url + path, timeout=aiohttp.ClientTimeout(seconds)) as answer:
                 return answer.status, await answer.json(content_type=None) if "json" in answer.content_type else await answer.text()

@@ -33,7 +33,7 @@ def resources_are_said(release: Release) -> Iterator[str]:
 
 
 def security_is_restricted(release: Release) -> Iterator[str]:
-    """Pod Security's `restricted`, and no writable root besides. What the pod says holds for a container that says nothing."""
+    """Pod Security's `restricted`, and no writable root besides. The pod's options hold for a container that has none."""
     for workload, container, who in _containers(release):
         whole, own = workload.spec.get("securityContext") or {}, container.get("securityContext") or {}
         both = {**whole, **own}

@@ -40,7 +40,7 @@ def identities_are_unique(release: Release) -> Iterator[str]:
 
 
 def everything_is_in_the_namespace(release: Release) -> Iterator[str]:
-    """Namespaced, and nothing of the whole cluster: whoever installs needs no more than rights in one namespace."""
+    """Namespaced, and nothing of the whole cluster: the installing user needs no more than rights in one namespace."""
     for one in release.objects:
         if one["kind"] in CLUSTER_WIDE:
             yield f"{known_as(one)} is of the whole cluster"

@@ -1,4 +1,4 @@
-"""Make the JSON schemas beside this file anew from the CRDs in Go modules: `python -m tests.deploy.crds.make`. Needs Go.
+"""Generate the JSON schemas beside this file again from the CRDs in Go modules: `python -m tests.deploy.crds.make`. Needs Go.
 
 The API server prunes fields that a CRD's schema does not name, and knows `nullable` and int-or-string; a JSON schema does not by
 itself. So objects are closed here, and these two are written out. Descriptions and CEL rules go.

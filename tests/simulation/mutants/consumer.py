@@ -23,7 +23,7 @@ from tests.simulation.mutants import exchanged, mutant
 
 @mutant
 def claim_leaked_by_an_unforeseen_ending() -> Iterator[None]:
-    """A payload's validator raises what nobody foresaw: the delivery goes back, and its claim is renewed for ever."""
+    """A payload's validator raises an unforeseen error: the delivery goes back, and its claim is renewed for ever."""
     settle, planned = Ledger.settle, after_failure
 
     def unforeseen(error: BaseException, *rest: Any) -> Any:
