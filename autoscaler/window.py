@@ -125,7 +125,7 @@ class Service(NamedTuple):
             return self
         if jobs < 0 or seconds < 0:  # a counter restarted: nothing learned or forgotten
             return self._replace(completed=completed, busy=busy, open=0.0)
-        if jobs == 0:  # what runs is `open`, or nothing ran; what it took counts once both are there
+        if jobs == 0:  # what runs is `open`, or nothing ran; its time counts once both are there
             return self._replace(open=seconds)
         if seconds == 0:  # their time comes later
             return self

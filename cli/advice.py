@@ -34,7 +34,7 @@ def advice(settings: ConsumerSettings, registry: Registry) -> list[str]:
 
 
 def of_this_release() -> list[str]:
-    """The same by the settings and contracts of this process; what cannot be read is a line, too."""
+    """The same by the settings and contracts of this process; a setting that cannot be read is a line, too."""
     try:
         return advice(load(ConsumerSettings), Registry.of(project.catalogue(), *project.handlers()))
     except HeadraceError as error:

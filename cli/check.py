@@ -1,4 +1,4 @@
-"""`headrace check`: settings, handlers, connections, topology; what is wrong, and how to mend it.
+"""`headrace check`: settings, handlers, connections, topology; their faults, and the remedies.
 
 It opens broker and store as every program does, and like them it declares what is missing there.
 """

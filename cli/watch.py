@@ -56,7 +56,7 @@ def _page(histories: list[list[dict[str, Any]]]) -> Group:
 
 
 class Lines:
-    """Plain lines, for a pipe or a file: of each queue the last change, then each that comes; what cannot be asked once."""
+    """Plain lines, for a pipe or a file: of each queue the last change, then each new one; an outage is printed once."""
 
     def __init__(self, gateway: Gateway, queue: str | None) -> None:
         self._gateway, self._queue = gateway, queue

@@ -26,7 +26,7 @@ class Queue(Protocol):
     def subscribed(self) -> bool: ...
 
     async def finish(self) -> None:
-        """Ask for no other delivery; what was given stays."""
+        """Ask for no other delivery; deliveries that were given stay."""
 
     def go_on(self) -> None:
         """Let the delivery that was taken begin, and requeue those that came beside it."""

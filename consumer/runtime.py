@@ -131,7 +131,7 @@ class QueueRuntime:
         await self._subscribe()
 
     async def cordon(self) -> None:
-        """Take nothing more and hand back what has not begun; what runs goes on.
+        """Take nothing more and requeue deliveries that have not begun; running ones go on.
 
         Deliveries that the broker sent before it got the cancellation begin where a slot is free, as in a drain.
         """
@@ -144,7 +144,7 @@ class QueueRuntime:
         await self._resume()
 
     async def take_what_runs(self) -> None:
-        """Hold no more than can run, and hand back what waits for a slot; what runs goes on."""
+        """Hold no more than can run, and requeue deliveries that wait for a slot; running ones go on."""
         if self._concurrency >= self._most:
             return
         self._most = self._concurrency
@@ -165,7 +165,7 @@ class QueueRuntime:
             await self._subscribe()
 
     async def finish(self) -> None:
-        """Take no other delivery, now or later; what we have stays. The broker's dead letters are moved as before."""
+        """Take no other delivery, now or later; held ones stay. The broker's dead letters are moved as before."""
         self._finished = True
         await _all([self._subscription.pause()])
 
@@ -318,7 +318,7 @@ class QueueRuntime:
 
 
 async def _all(calls: Iterable[Awaitable[None]]) -> None:
-    """Wait for all, for a bounded time; what fails is logged, and the others go on."""
+    """Wait for all, for a bounded time; a failure is logged, and the others go on."""
     tasks = [asyncio.ensure_future(call) for call in calls]
     try:
         await asyncio.wait(tasks, timeout=_ANSWER_WITHIN)

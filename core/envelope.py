@@ -106,7 +106,7 @@ class Envelope:
         """Read headers. Raises UnknownVersion, or EnvelopeError naming the header that is missing or wrong.
 
         Every envelope that was read can be written: `read(envelope.headers())` gives the same one. So times are of
-        the years 1 to 9999, and to the millisecond; what lies outside becomes the nearest.
+        the years 1 to 9999, and to the millisecond; a time outside becomes the nearest.
 
         `now` (Unix seconds) stands in for the time of a CloudEvent that has none: CloudEvents makes it optional.
         """
@@ -133,7 +133,7 @@ class Envelope:
 
 
 def trace_headers(headers: Mapping[bytes, bytes]) -> tuple[tuple[str, str], ...]:
-    """The W3C trace context of a request, for `Envelope.trace`; what is malformed or too long is left out.
+    """The W3C trace context of a request, for `Envelope.trace`; a malformed or too long part is left out.
 
     headers: as ASGI gives them, names in lower case.
     """

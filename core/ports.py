@@ -90,7 +90,7 @@ class Subscription(Protocol):
         """Take nothing more. Held deliveries stay held."""
 
     async def resume(self) -> None:
-        """Take deliveries, from now on or again; what is held still counts towards the prefetch. Returns when the broker counts
+        """Take deliveries, from now on or again; held deliveries still count towards the prefetch. Returns when the broker counts
         us as a consumer, or after the connect timeout: it goes on in the background."""
 
     def limit(self, prefetch: int) -> None:

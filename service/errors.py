@@ -81,7 +81,7 @@ class Problem(Exception):
 
 
 def problem_of(error: Exception) -> Problem:
-    """Map any error of ours; what is not ours is a 500 that tells nothing."""
+    """Map any error of ours; any other error is a 500 without details."""
     match error:
         case Problem():
             return error

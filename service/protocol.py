@@ -136,7 +136,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._refuse("headers-too-large", f"The head of the request is longer than {self.max_headers} bytes.")
 
     def _time(self) -> None:
-        """Begin to wait for what is owed; what came before is no longer waited for."""
+        """Begin to wait for the bytes that are owed; earlier ones are no longer waited for."""
         self._stop_timer()
         if self._phase is not None and not self._refused:
             self._timed = self._phase

@@ -21,7 +21,7 @@ class Buckets:
 
     bend = 1 is even on a logarithmic scale. It is chosen, one for all buckets, so that the mean is the histogram's own, sum over
     count: jobs of just 0.1 s in the bucket from 0.025 to 0.1 s have a bend near 0. The first bucket begins at a tenth of its bound;
-    what is above the last bound reaches four times that. edges: one more than counts, rising (seconds); counts: jobs in each.
+    the part above the last bound reaches four times that. edges: one more than counts, rising (seconds); counts: jobs in each.
     """
 
     kind: str

@@ -175,7 +175,7 @@ class Fleet:
         self._note()
 
     def _note(self) -> None:
-        """Its course goes on; what holds for no time is left out."""
+        """Its course goes on; a state that holds for no time is left out."""
         if self.course and self.course[-1][0] == self.now:
             self.course.pop()
         point = (self.now, self.asked, sum(pod.ready for pod in self.pods))

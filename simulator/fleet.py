@@ -13,7 +13,7 @@ from simulator.world import Lags, World
 
 @dataclass(slots=True)
 class Stopping:
-    """Replicas that take nothing more. until: seconds; what they still hold then goes back."""
+    """Replicas that take nothing more. until: seconds; jobs that they still hold then go back."""
 
     replicas: int
     flight: Flight

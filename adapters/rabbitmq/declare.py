@@ -44,7 +44,7 @@ class Declaration:
         self.limits: dict[str, int | None] = {}
 
     async def declare(self, connection: Connection, beat: Beat) -> None:
-        """All exchanges, queues and bindings; what exists is left as it is. Raises TopologyMismatch, BrokerUnavailable."""
+        """All exchanges, queues and bindings; existing ones are not changed. Raises TopologyMismatch, BrokerUnavailable."""
         with calls():
             channel = await self._channel(connection)
             try:

@@ -28,7 +28,7 @@ _Item = tuple["asyncio.Future[None]", list[messages.Row]]
 
 
 class SqliteBroker:
-    """One row a message and queue; what a subscription holds is marked with its name.
+    """One row a message and queue; rows that a subscription holds are marked with its name.
 
     supervisor: owns its loops; None: it has its own. patience: seconds without a sign of life after which a loop begins again.
     """

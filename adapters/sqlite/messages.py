@@ -105,7 +105,7 @@ def settle(c: sqlite3.Connection, owner: str, settled: Settled, limit: int) -> N
 
 
 def free(c: sqlite3.Connection, numbers: Sequence[int], limit: int) -> None:
-    """Make held messages ready again; what was handed out more than `limit` times goes to the dead-letter queue."""
+    """Make held messages ready again; those that were handed out more than `limit` times go to the dead-letter queue."""
     c.executemany("UPDATE messages SET state = 0, owner = NULL, count = count + 1 WHERE id = ?", [(i,) for i in numbers])
     c.executemany(
         "UPDATE messages SET queue = queue || '.dead', death = ?, count = 0 WHERE id = ? AND count > ? AND queue NOT LIKE '%.dead'",

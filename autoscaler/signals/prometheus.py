@@ -75,7 +75,7 @@ class PrometheusSignal:
         return {queue: Sighting(figures) for queue, figures in seen.items()}
 
     async def _ask(self, query: str) -> dict[str, float]:
-        """The samples of an instant query by queue; what is not a number (0 / 0, where nothing happened) is unknown."""
+        """The samples of an instant query by queue; a value that is not a number (0 / 0, where nothing happened) is unknown."""
         assert self._client is not None  # noqa: S101 - opened before
         url = f"{self._url().rstrip('/')}/api/v1/query"
         try:

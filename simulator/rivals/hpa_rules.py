@@ -65,7 +65,7 @@ DEFAULT_DOWN: Final = ScalingRules((ScalingPolicy(PolicyType.PERCENT, 100, 15.0)
 
 @dataclass(frozen=True, slots=True)
 class Behavior:
-    """The `behavior` block; what is left out has the API's defaults."""
+    """The `behavior` block; omitted fields have the API's defaults."""
 
     up: ScalingRules = DEFAULT_UP
     down: ScalingRules = DEFAULT_DOWN

@@ -1,5 +1,5 @@
-"""A primary is killed and its replica takes over, on a cluster and under Sentinel: away for a while, then back; what the replica
-never had is forgotten, and handled as such."""
+"""A primary is killed and its replica takes over, on a cluster and under Sentinel: unavailable for a while, then back; writes
+that the replica never had are forgotten, and handled as such."""
 
 from __future__ import annotations
 

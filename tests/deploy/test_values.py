@@ -1,4 +1,4 @@
-"""The values: each is in the schema, with a description; what is not there, or of a wrong type, is refused at once."""
+"""The values: each is in the schema, with a description; an unknown value, or one of a wrong type, is refused at once."""
 
 from __future__ import annotations
 

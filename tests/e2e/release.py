@@ -24,8 +24,8 @@ _CLIENT = "client"
 Some = TypeVar("Some")
 Json = dict[str, Any]
 
-# Jobs of tests/e2e/team. A pod does 32 quick ones at once, and 2 long ones; what takes more than 8 s to drain is handed back. Those
-# apart have a pod each.
+# Jobs of tests/e2e/team. A pod does 32 quick ones at once, and 2 long ones; a job that needs more than 8 s is requeued at a drain.
+# Those apart have a pod each.
 VALUES: Json = {
     "consumers": {
         "quick": {"queues": ["quick"], "min": 1, "max": 6, "policy": {"service_seconds": 0.2}},
@@ -255,7 +255,7 @@ class HelmError(Exception):
 
 
 def until(look: Callable[[], Some], wanted: Callable[[Some], bool], seconds: float, what: str) -> Some:
-    """Look again and again until it is as wanted; what was seen then. Fails with what was seen last."""
+    """Look again and again until it is as wanted; returns that result. Fails with the last result."""
     deadline, last = time.monotonic() + seconds, None
     while time.monotonic() < deadline:
         try:

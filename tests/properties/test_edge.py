@@ -72,7 +72,7 @@ def server() -> Iterator[Server]:
 
 
 def answers(data: bytes) -> list[tuple[int, bytes]]:
-    """The responses in `data`; what is none is a mistake of the server. The last one may be cut off with its connection."""
+    """The responses in `data`; other bytes are a mistake of the server. The last one may be cut off with its connection."""
     found = []
     while data:
         assert data.startswith(b"HTTP/1.1 "), data[:80]

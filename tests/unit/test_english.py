@@ -34,7 +34,7 @@ TURNS = {
 }
 """A regular expression of words and groups of words alone, and what to write instead."""
 
-OPENING = re.compile(r"(?:^|(?<=[.!?] ))(?:What|Whatever|Who|Whoever)\b(?![^.:;]*\?)")
+OPENING = re.compile(r"(?:(?:^|(?<=[.!?] ))(?:What|Whatever|Who|Whoever)|(?<=; )(?:what|whatever))\b(?![^.:;]*\?)")
 OPENING_ADVICE = "begin the sentence with a noun: `Missing keys are skipped`, not `What is missing is skipped`"
 
 _BANNED = re.compile("|".join(f"({turn})" for turn in TURNS), re.IGNORECASE)
@@ -100,6 +100,7 @@ def test_exceptions_are_needed() -> None:
         ("a.py", "# A caller that waits so\n# many seconds.\n", [1]),
         ("a.py", "# What happens then?\n", []),
         ("a.py", '"""One.\n\nWho asks waits.\n"""\n', [3]),
+        ("a.py", '"""One; what is it? One; what\nis not."""\n', [1]),
         ("a.py", '"""One. What\nis it? What it is."""\n', [2]),
         ("a.py", '@app.command()\ndef run():\n    """What it prints."""\n', []),
         ("a.md", "## What it does\n\nWhat it does is said here.\n", [3, 3]),
@@ -149,6 +150,8 @@ def _suspect(text: str) -> bool:
     """Whether a banned phrase may be in some prose of it: a search for plain strings, which is fast."""
     words = " ".join(text.replace("#", " ").lower().split())
     if any(phrase in words and re.search(rf"\b{phrase}\b", words) for phrase in _PHRASES):
+        return True
+    if "; what" in words:
         return True
     before = (text[text.rfind("\n", 0, match.start()) + 1 : match.start()].rstrip() for match in re.finditer("Wh(?:at|o)", text))
     return any(not one or one.endswith(("#", '"""', "*", "-", ">", ".")) for one in before)

@@ -86,7 +86,7 @@ def test_below_the_minimum_without_work() -> None:
 
 
 def run(keda: KEDA, replicas: int, until: int, jobs: Callable[[int], float]) -> dict[int, int]:
-    """Asks at each step and does what it says at once; what it wanted, by second."""
+    """Asks at each step and scales as it says at once; returns its desired replicas, by second."""
     history = {}
     for now in range(0, until, int(keda.interval)):
         replicas = keda.ask(seen(replicas, jobs(now)), float(now))

@@ -59,7 +59,7 @@ def test_practo_long_jobs() -> None:
     ("disruption", "workers"), [("50%", 250), ("125", 125), ("0%", 0), ("1%", 5), ("0.5%", None), ("-1", None)]
 )
 def test_practo_max_disruption(disruption: str, workers: int | None) -> None:
-    """README, maxDisruption: of 500 workers 50 % is 250, 125 is 125; what is neither is refused."""
+    """README, maxDisruption: of 500 workers 50 % is 250, 125 is 125; any other value is refused."""
     if workers is None:
         with pytest.raises(SettingsError):
             Practo(1, minimum=0, maximum=1, max_disruption=disruption)

@@ -103,7 +103,7 @@ class Judge:
     # ------------------------------------------------------------------------------------------------------------ promises
 
     def _answers(self) -> None:
-        """202 or 503, each within its bound; what a client asked again was accepted in the end."""
+        """202 or 503, each within its bound; a request that a client repeated was accepted in the end."""
         welcome = {"POST": {202, 503}, "GET": {200, 404, 503}}
         broken = {0} if "gateway" in self._harm.kills + self._harm.stops else set()
         wrong = Counter(

@@ -87,7 +87,7 @@ class System:
         return [program for program, well in zip(self.programs.values(), ready, strict=True) if not well]
 
     async def stop(self) -> None:
-        """SIGTERM to all; what does not end in time is killed, and that is an error."""
+        """SIGTERM to all; a program that does not end in time is killed, and that is an error."""
         ended = await asyncio.gather(*(program.stop() for program in self.programs.values()), return_exceptions=True)
         if self.client is not None:
             await self.client.close()

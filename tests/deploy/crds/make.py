@@ -66,7 +66,7 @@ def closed(schema: dict[str, Any]) -> dict[str, Any]:
         kept.pop("anyOf", None)
     if schema.get("nullable"):
         kept["type"] = [kept["type"], "null"]
-    # Only the outer tree of a CRD's schema has types; what stands in anyOf and the like narrows, and names some fields only.
+    # Only the outer tree of a CRD's schema has types; schemas in anyOf and the like narrow it, and name some fields only.
     if schema.get("type") == "object" and "properties" in schema and not schema.get("x-kubernetes-preserve-unknown-fields"):
         kept.setdefault("additionalProperties", False)
     return kept
