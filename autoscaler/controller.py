@@ -65,13 +65,13 @@ class WorkloadController:
         metrics.SCALE_ERRORS.labels(name)  # from 0, so that the first one is an increase
 
     async def begin(self) -> None:
-        """Take the lead: what was learned before is found again, and without it nothing is taken away at first."""
+        """Take the lead: the learned state is loaded, and without it no replica is removed at first."""
         self._cordons.begin()
         for queue, policy in self._policies.items():
             self._states[queue] = await self._found(queue, policy)
 
     def end(self) -> None:
-        """The lead is lost: what this controller last saw and decided is no longer what is so."""
+        """The lead is lost: this controller's last observations and decisions are out of date."""
         self._alerts.forget(self.name)
         unmeasure(self.name, self._policies)
 

@@ -49,7 +49,7 @@ class Cordons:
         self._adopts = True
 
     def begin(self) -> None:
-        """The lead was taken: what another controller has cordoned is ours now."""
+        """The lead was taken: replicas that another controller has cordoned are ours now."""
         self._renewed.clear()
         self._gone.clear()
         self._adopts = True
@@ -60,7 +60,7 @@ class Cordons:
         return len(self._renewed)
 
     def active(self, workload: Workload) -> Workload:
-        """The part of it that takes deliveries, or will: what a decision is about."""
+        """The part of it that takes deliveries, or will: the part that a decision is about."""
         if workload.ends_itself:
             return workload
         now = self._clock.steady()

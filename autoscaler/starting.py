@@ -45,7 +45,7 @@ class Starting(NamedTuple):
         return self.missing_for(now) > max(STARTS * startup, TOLD_AFTER)
 
     def most(self, policy: Policy, startup: float, now: float) -> float:
-        """Replicas that may be asked for: what is ready and a step, while those that are missing do not come."""
+        """Replicas that may be asked for: the ready ones and a step, while those that are missing do not come."""
         if self.since is None or not (self.lost or self.missing_for(now) > max(STARTS * startup, _LEAST_SECONDS)):
             return inf
         return max(self.asked, self.ready + max(1, ceil(self.ready * policy.threshold_step)))

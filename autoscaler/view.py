@@ -57,8 +57,8 @@ class View(NamedTuple):
 def learn(policy: Policy, state: State, seen: Observation, now: float) -> State:
     """The state with what this observation teaches.
 
-    Arrivals are followed as fast as the drain target asks: who may let a backlog stand for a minute need not follow each peak. No
-    faster than replicas start, since those that are asked for at a peak come after it; nor than a job takes, or a batch is a
+    Arrivals are followed as fast as the drain target asks: a policy that allows a backlog for a minute need not follow each peak.
+    No faster than replicas start, since those that are asked for at a peak come after it; nor than a job takes, or a batch is a
     rate; nor than some jobs arrive, or chance is a rate.
     """
     starting = state.starting.next(seen.asked, seen.ready, now)

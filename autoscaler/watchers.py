@@ -1,6 +1,6 @@
 """The signals, and what they saw last.
 
-All are asked in the same moment: what has ended (the consumers' word) and what waits (the broker's) are added up, and figures of
+All are asked in the same moment: ended jobs (the consumers' figure) and waiting ones (the broker's) are added up, and figures of
 two moments would make up arrivals that never were. A slow signal delays no decision for long, it only grows old.
 """
 

@@ -32,7 +32,7 @@ _FIRST = (
 
 @dataclass(frozen=True)
 class Known:
-    """wanted: by the contracts. bound: what is there, as far as is known; None is unknown."""
+    """wanted: by the contracts. bound: the bindings on the broker, as far as is known; None is unknown."""
 
     wanted: set[Binding]
     bound: set[Binding] | None

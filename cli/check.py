@@ -85,7 +85,7 @@ async def _store(settings: ConsumerSettings, console: Console) -> list[str]:
 
 
 def _report(console: Console, found: list[str], warnings: Sequence[str] = ()) -> int:
-    """found: what has to be mended. warnings: what may be meant so, as a name that another program reads."""
+    """found: the faults. warnings: possible mistakes, such as a name that another program reads."""
     for line in warnings:
         console.print(f"! {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     for line in found:

@@ -49,7 +49,7 @@ _STYLE: Final[dict[Any, Any]] = {  # matplotlib types the keys as one literal ea
 
 
 def family(policy: str) -> str:
-    """The first word of a policy's name: what stands after it are its settings."""
+    """The first word of a policy's name: its settings follow."""
     return policy.split(maxsplit=1)[0]
 
 

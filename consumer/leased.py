@@ -21,7 +21,7 @@ def seconds_in(asked: Any) -> float | None:
 
 
 class Leased:
-    """begin, end: what is done when it begins to stand, and when it stands no longer. supervisor: the program's."""
+    """begin, end: called when the lease begins, and when it ends. supervisor: the program's."""
 
     def __init__(
         self, name: str, begin: Callable[[], Awaitable[object]], end: Callable[[], Awaitable[object]], supervisor: Supervisor

@@ -57,7 +57,7 @@ class Presence:
         self._answered_at = self._loop.time()
 
     def wait_no_longer(self) -> None:
-        """The program is ending: what waits for the store gives up, now and from now on."""
+        """The program is ending: callers that wait for the store give up, now and from now on."""
         self._impatient = True
         self._may_go_on.set()
 

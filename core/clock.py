@@ -12,7 +12,8 @@ from typing import NamedTuple, Protocol
 
 
 class BootTime(NamedTuple):
-    """Seconds since a machine's boot, and which boot: what one process writes down, another on this machine can compare."""
+    """Seconds since a machine's boot, and which boot: a time that one process writes down can be compared by another on this
+    machine."""
 
     boot: str
     seconds: float

@@ -58,7 +58,7 @@ class Guard:
 
 
 class Guarded:
-    """An ASGI app behind the guard, outside of all that reads bodies: who has no key costs no more than a head."""
+    """An ASGI app behind the guard, outside of all that reads bodies: a request without a key costs no more than a head."""
 
     def __init__(self, guard: Guard, app: ASGIApp, misspelt: Callable[[Request], bool]) -> None:
         """misspelt: whether a request's path is a mistake for one that there is. That is a 404 to every caller with a key, whatever

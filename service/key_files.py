@@ -22,7 +22,7 @@ Stamp = tuple[tuple[str, int, int, int, int], ...] | None
 
 
 class KeyFiles:
-    """Keeps `ring` as the files have it. A mistake in them changes nothing: what was valid before stays so."""
+    """Keeps `ring` as the files have it. A mistake in them changes nothing: valid keys stay valid."""
 
     def __init__(self, path: Path) -> None:
         """path: a file, or a folder whose files are joined, but for those that begin with a dot. Raises SettingsError."""
@@ -40,8 +40,8 @@ class KeyFiles:
             await asyncio.to_thread(self.look)
 
     def look(self) -> None:
-        """Read the files if they have changed. Never raises: what is wrong is logged, once a change."""
-        seen = _stamp(self._path)  # before reading: what changes meanwhile is read in the next round
+        """Read the files if they have changed. Never raises: a mistake is logged, once a change."""
+        seen = _stamp(self._path)  # before reading: a change meanwhile is read in the next round
         if seen == self._seen:
             return
         self._seen = seen

@@ -144,7 +144,7 @@ class Fleet:
         return True
 
     def give_up(self, pod: Pod) -> None:
-        """Its drain is over: what it still runs goes back."""
+        """Its drain is over: its unfinished jobs are requeued."""
         if pod not in self.pods:
             return
         for job in list(pod.running):

@@ -26,7 +26,7 @@ class Stopping:
 
 
 class Fleet:
-    """asked: what the workload is set to; ready: replicas that take work. flight: what the ready ones run."""
+    """asked: desired replicas; ready: replicas that take work. flight: the jobs of the ready ones."""
 
     def __init__(self, world: World, lags: Lags, timeline: Timeline, rng: Random) -> None:
         self.asked = world.initial

@@ -14,7 +14,7 @@ from simulator.simulate import Run, Score, simulate
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One setting of a policy: what was set, and what came of it."""
+    """One setting of a policy: its values, and its result."""
 
     setting: str
     score: Score

@@ -21,7 +21,7 @@ class World:
     concurrency: jobs that a replica runs at once. service_seconds: mean time of a job; service_cv: its coefficient of
     variation (0: every job takes the mean; above: log-normal). startup: seconds from asking for a replica to its first job,
     uniform between the two. drain_seconds: a replica that is to stop hands back what it has not finished by then.
-    initial: replicas that are ready at the start. max_replicas: what a scaler may ask for at most.
+    initial: replicas that are ready at the start. max_replicas: the most that a scaler may ask for.
     dt: seconds of a step; a second must be a whole number of steps. objective: seconds that a job may wait.
     start_wall: Unix seconds when the run begins, for schedules.
     """

@@ -1,4 +1,4 @@
-"""The border to the AMQP library: what comes out of a call is an answer or a BrokerError."""
+"""The border to the AMQP library: each call ends with an answer or a BrokerError."""
 
 from __future__ import annotations
 

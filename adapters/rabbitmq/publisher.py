@@ -113,7 +113,7 @@ class Publisher:
             raise error
 
     def fail_all(self, why: str) -> None:
-        """The channel is gone: what waits may have been taken by the broker or not; but not what was larger than its limit."""
+        """The channel is gone: the broker may have taken waiting messages or not; it has not taken one above its limit."""
         self._limit.learn(why)
         sent, self._sent, self._names, self._bytes = self._sent, {}, {}, 0
         self._due.clear()

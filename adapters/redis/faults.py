@@ -10,8 +10,8 @@ from redis.exceptions import AuthenticationError, ClusterError, RedisClusterExce
 from core.errors import BadRecord, StoreUnavailable
 from core.outgoing import CA_FILE, untrusted
 
-# RuntimeError: what uvloop's transports raise when they are written to after a reset ("unable to perform operation on <TCPTransport
-# closed=True ...>"); redis-py lets it through.
+# RuntimeError: the error that uvloop's transports raise when they are written to after a reset ("unable to perform operation on
+# <TCPTransport closed=True ...>"); redis-py lets it through.
 FAILURES = (RedisError, RedisClusterException, OSError, TimeoutError, RuntimeError, UnicodeEncodeError)
 
 # The rights that a user of Redis needs, as ACL SETUSER takes them; +cluster on a cluster, +config|get to look at its settings.

@@ -1,4 +1,4 @@
-"""A simulated server's queues: what is ready, what is held by whom, and who gets the next."""
+"""A simulated server's queues: the ready messages, the held ones with their holders, and the next receiver."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Consumer:
 
 @dataclass(eq=False, slots=True)
 class Channel:
-    """One client's channel. unacked: what it was given, by tag, with the consumer that it was given to.
+    """One client's channel. unacked: its deliveries, by tag, with the consumer that it was given to.
 
     confirmed, returned, cancelled, ended: called at the client's end.
     """

@@ -309,7 +309,7 @@ class BrokerServer:
                 queue.held.clear()
 
     def start(self) -> None:
-        """Again, on what is durable: what was handed out is ready, and counted."""
+        """Start again with the durable messages: deliveries are ready again, and counted."""
         self.running, self._log = True, []
         for queue in self.queues.values():
             queue.consumers.clear()

@@ -51,7 +51,7 @@ class SqliteBroker:
         self.patience = 30.0 + 2 * self.database.answers_within
         self.limit = settings.delivery_limit
         # The names under which this process appears among the owners: the broker's own, and its subscriptions'. The first is there
-        # so that each beat writes something: what cannot be written cannot be published either.
+        # so that each beat writes something: while a beat cannot be written, nothing can be published either.
         self._name = self.chance.token()
         self.names = {self._name}
         self._topology = topology

@@ -138,8 +138,8 @@ class SqliteSubscription:
         return credit > 0 and (self._in_doubt or self._database.read(lambda c: messages.any_ready(c, self._queue, now)))
 
     async def _exchange(self, credit: int) -> list[messages.Row]:
-        """One transaction. Until its answer is there it is in doubt: what it has settled is sent again, and what it has taken
-        without our knowledge is freed by the next one."""
+        """One transaction. Until its answer is there it is in doubt: its settlements are sent again, and messages that it has
+        taken without our knowledge are freed by the next one."""
         sent = messages.Settled(*(list(ids) for ids in self._settled))
         known = set(self._held) if self._in_doubt else None
         now, limit = self._broker.now(), self._broker.limit

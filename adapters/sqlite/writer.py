@@ -136,7 +136,7 @@ class Writer:
             self._close()  # an unreadable page, a failing disk: a new connection holds nothing of it in its cache
 
     def _failed(self, error: BaseException) -> None:
-        """Answer the group, and forget the connection: what it holds may be the reason."""
+        """Answer the group, and forget the connection: the locks that it holds may be the reason."""
         why = named(error)
         if not isinstance(why, DatabaseUnavailable):
             why = DatabaseUnavailable(str(why))

@@ -1,4 +1,4 @@
-"""How soon a replica that takes one delivery follows those that failed: what cannot start would be started every second."""
+"""How soon a replica that takes one delivery follows those that failed: one that cannot start would be started every second."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ _NOTHING = (0.0, 0.0, 0.0, 0.0)
 
 @dataclass
 class _Counted:
-    """A queue's counters over all replicas since our first look: what one counted stays when it goes, or begins again at 0.
+    """A queue's counters over all replicas since our first look: the counts of one stay when it goes, or begins again at 0.
 
     elder: replicas that were there at the first look. Their counts before their first answer are no work of now.
     """

@@ -1,4 +1,4 @@
-"""RabbitMQ's management API: what is at consumers, and how much was ever published. One request for all queues."""
+"""RabbitMQ's management API: the unacked messages, and the number ever published. One request for all queues."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ pkg/apis/autoscaling/v2/defaults.go; https://kubernetes.io/docs/tasks/run-applic
 "Configurable scaling behavior".
 
 The controller's loop waits its period after it is done, so that its turns are a little more than a period apart (15.02 s were
-measured for 15): what is exactly as old as a window is here no longer in it, on both paths.
+measured for 15): a value exactly as old as a window is here no longer in it, on both paths.
 """
 
 from __future__ import annotations

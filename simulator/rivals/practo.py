@@ -56,7 +56,7 @@ class Practo:
         self._scaled_at: float | None = None
 
     def ask(self, seen: Observation, now: float) -> int:
-        """One turn of its loop: what is desired, where GetScaleOperation lets it be set."""
+        """One turn of its loop: the desired replicas, where GetScaleOperation lets them be set."""
         sent, done, messages = self._sent.see(seen.published), self._done.see(seen.completed), backlog(seen)
         if isinstance(messages, Unknown) or (self._seconds_per_job > 0 and isinstance(sent, Unknown)):
             return seen.asked

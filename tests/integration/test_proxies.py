@@ -1,4 +1,4 @@
-"""The proxies of the environment, with a real one: what goes to an operator's servers goes by them, and nothing else does."""
+"""The proxies of the environment, with a real one: requests to an operator's servers use them, and no others do."""
 
 from __future__ import annotations
 

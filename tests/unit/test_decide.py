@@ -710,7 +710,7 @@ def test_consumers_tell_which_may_go() -> None:
 
 
 def test_one_waits_for_no_more_of_a_backlog_than_one_start_brings() -> None:
-    """18,000 wait while a replica starts for 90 s: who asks for as many as would be done 5 s after that asks for 360."""
+    """18,000 wait while a replica starts for 90 s: a controller that wants them done 5 s after that asks for 360."""
     slow = replace(POLICY, drain_target=5, startup_seconds=90, max_replicas=1000)
     assert decided(seen(10, 7200), policy=slow) == (10, Reason.STEADY)
     assert decided(seen(10, 14_400), policy=slow) == (20, Reason.BACKLOG)

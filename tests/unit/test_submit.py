@@ -1,4 +1,4 @@
-"""Submitting in windows: what arrives together goes together, and no answer comes before the broker's confirm."""
+"""Submitting in windows: jobs that arrive together are published together, and no answer comes before the broker's confirm."""
 
 from __future__ import annotations
 

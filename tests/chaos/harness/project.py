@@ -11,7 +11,7 @@ TEAM = Path(__file__).parents[1] / "team"
 # The resource that the example's handlers share, which the tests of a database are about; they go with it.
 DATABASE = "app/resources/database.py"
 _ENGINE = ("core", "adapters", "telemetry", "service", "consumer", "autoscaler", "simulator", "cli")
-# 0.1.0 has other packages, and job types and handlers in other places: what is of the tests is written for this release.
+# 0.1.0 has other packages, and job types and handlers in other places: the tests' own files are written for this release.
 _ENGINE_OF_0_1 = ("jobs", "telemetry", "service", "consumer", "autoscaler", "cli")
 _NAMES_OF_0_1 = {
     "app.contracts": "contracts",

@@ -152,7 +152,7 @@ class Proxy:
 
 
 class _Pair:
-    """Both halves of one connection. lost: what is sent on it goes nowhere, for ever."""
+    """Both halves of one connection. lost: bytes sent on it are lost, for ever."""
 
     def __init__(self, writer: asyncio.StreamWriter, *, lost: bool) -> None:
         self.writers, self.lost = [writer], lost
