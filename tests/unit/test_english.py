@@ -181,6 +181,8 @@ def _python(file: str, text: str) -> Iterator[Block]:
                 match statement:
                     case ast.Expr(ast.Constant(str(words))) if not (printed and statement is node.body[0]):
                         yield from _paragraphs(file, enumerate(words.splitlines(), statement.lineno))
+    if not _suspect("\n".join(line[line.index("#") :] for line in text.splitlines() if "#" in line)):
+        return  # for the tokens take most of the time
     comments = [
         (token.start, token.string, token.line)
         for token in tokenize.generate_tokens(io.StringIO(text).readline)
