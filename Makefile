@@ -19,7 +19,7 @@ help: ## list these commands
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/; s/\$$\$$/$$/g' | expand -t 20
 
 # The locks are whole, so pip resolves nothing: asked for `coverage[toml]`, it would meet tomorrow's release without a hash.
-# An environment that was broken off half-made has no pip, and would stay so: it is made anew, or taken away.
+# An environment that was broken off half-made has no pip, and would stay so: it is created again, or removed.
 $(VENV)/run.stamp: requirements.lock pyproject.toml
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); \
 	  echo "$(VENV) cannot be made: Debian and Ubuntu have what it needs in a package of its own: apt-get install python3-venv" >&2; exit 1; }
@@ -118,7 +118,7 @@ image: ## build the image, headrace:dev; IMAGE=… and BASE_IMAGE=… name other
 	$(DOCKER) build $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) --build-arg VERSION=$(VERSION) \
 	  --build-arg REVISION=$(REVISION) --tag $(IMAGE) $(BUILD_FLAGS) .
 
-# What is shipped, and nothing of the development: an environment of its own, with no pip in it.
+# The packages that are shipped, and none of the development's: an environment of its own, with no pip in it.
 $(VENV)/locked.stamp: requirements.lock $(VENV)/run.stamp
 	$(PYTHON) -m venv --clear --without-pip $(VENV)/locked
 	$(BIN)/python -m pip --python $(VENV)/locked/bin/python install --quiet --disable-pip-version-check --no-deps --require-hashes \

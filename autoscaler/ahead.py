@@ -21,8 +21,8 @@ class TakenAhead:
     """Of one workload."""
 
     def __init__(self, runs: Runs, put: Put | None, clock: Clock) -> None:
-        """put: has replicas take nothing ahead from a queue, each for some seconds; takes bounded time. None: nobody is asked, as
-        in a dry run."""
+        """put: has replicas take nothing ahead from a queue, each for some seconds; takes bounded time. None: no replica is asked,
+        as in a dry run."""
         self._runs = runs
         self._put = put
         self._clock = clock

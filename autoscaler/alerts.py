@@ -1,4 +1,4 @@
-"""Alerts: told once when they begin and once when they end, however often a decision carries them."""
+"""Alerts: sent once when they begin and once when they end, however often a decision carries them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from telemetry.supervisor import Supervisor
 
 _log = logs.get("autoscaler.alerts")
 
-# An alert that comes and goes within so many seconds is one alert: it is told as over only after it has been away for so long.
+# An alert that comes and goes within this number of seconds is one alert: its end is reported only after it.
 # A saturated downstream is tried again every two minutes, and stands the test for half a minute: that is no end of it.
 CALM_SECONDS = 60.0
 # Alertmanager takes an alert for over 5 minutes after it was last posted (`resolve_timeout`): sinks are reminded before.
@@ -26,17 +26,17 @@ _PLAIN = Outgoing()
 
 
 class Alerts:
-    """Knows which alerts stand. Metric and log line are always told; sinks are further ones."""
+    """Knows which alerts stand. Metric and log line are always written; sinks are further receivers."""
 
     def __init__(self, sinks: Sequence[AlertSink], clock: Clock, supervisor: Supervisor | None = None) -> None:
         self._sinks = sinks
         self._supervisor = supervisor or Supervisor()
         self._clock = clock
-        self._standing: dict[tuple[str, str, AlertKind], tuple[Alert, float, float]] = {}  # last carried, last told
+        self._standing: dict[tuple[str, str, AlertKind], tuple[Alert, float, float]] = {}  # last carried, last sent
         self._telling: set[asyncio.Task[None]] = set()
 
     def update(self, workload: str, queue: str, alerts: Sequence[Alert], *, blind: bool = False) -> None:
-        """What a decision says now. Returns at once: sinks are told in the background.
+        """Take the alerts of a decision. Returns at once: sinks are notified in the background.
 
         blind: of the queue nothing is known, so that nothing is known to be over.
         """
@@ -66,12 +66,12 @@ class Alerts:
         return [alert for key, (alert, *_) in self._standing.items() if key[:2] == (workload, queue)]
 
     def adopt(self, workload: str, queue: str, kept: Sequence[Sequence[str]]) -> None:
-        """Those that stood when another controller decided: what no decision carries any more is told as over, as if it were ours.
+        """Take over the alerts of another controller: the end of one that no decision carries any more is reported as for ours.
         Raises TypeError or ValueError for what `standing` has not given."""
         now = self._clock.steady()
         for kind, text, trace_id in kept:
             alert = Alert(AlertKind(kind), str(text), str(trace_id))
-            # Nobody knows when the other one last reminded of it: the first decision that carries it does.
+            # It is unknown when the other controller last reminded of it: the first decision that carries it does.
             self._standing.setdefault((workload, queue, alert.kind), (alert, now, now - REMIND_SECONDS))
             metrics.ALERTS.labels(queue, alert.kind.value).set(1)
 

@@ -53,7 +53,7 @@ def _check_interval(interval: float, policies: Mapping[str, Policy]) -> None:
 
 
 def _shared(settings: ControllerSettings) -> dict[str, Any]:
-    """Fields of every policy that does not say them: processes of ours have one drain, by whoever reads it."""
+    """Fields of every policy that does not set them: processes of ours have one drain, in every program that reads it."""
     return {"drain_seconds": settings.drain_seconds} if settings.actuator == "processes" else {}
 
 
@@ -66,7 +66,7 @@ def _outgoing(settings: ControllerSettings) -> Outgoing:
 
 
 class Outside(NamedTuple):
-    """What differs between one machine and a cluster."""
+    """The parts that differ between one machine and a cluster."""
 
     actuator: Actuator
     leadership: Leadership
@@ -165,7 +165,7 @@ class ControllerApp:
 
     @asynccontextmanager
     async def _outside(self) -> AsyncIterator[Outside]:
-        """What starts consumers, and who leads. A Kubernetes API that cannot be reached now is waited for by its watches."""
+        """The actuator that starts consumers, and the election. Watches wait for a Kubernetes API that cannot be reached now."""
         settings = self._settings
         if settings.actuator == "processes":
             from autoscaler.actuators.processes import Processes

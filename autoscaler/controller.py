@@ -27,7 +27,7 @@ from telemetry.supervisor import Beat, Supervised, Supervisor
 
 _log = logs.get("autoscaler.controller")
 
-# A look that is not there after so many intervals is not waited for.
+# A poll without a result after this number of intervals is not waited for.
 _OVERDUE = 1.5
 
 
@@ -65,13 +65,13 @@ class WorkloadController:
         metrics.SCALE_ERRORS.labels(name)  # from 0, so that the first one is an increase
 
     async def begin(self) -> None:
-        """Take the lead: what was learned before is found again, and without it nothing is taken away at first."""
+        """Take the lead: the learned state is loaded, and without it no replica is removed at first."""
         self._cordons.begin()
         for queue, policy in self._policies.items():
             self._states[queue] = await self._found(queue, policy)
 
     def end(self) -> None:
-        """The lead is lost: what this controller last saw and decided is no longer what is so."""
+        """The lead is lost: this controller's last observations and decisions are out of date."""
         self._alerts.forget(self.name)
         unmeasure(self.name, self._policies)
 
@@ -113,7 +113,7 @@ class WorkloadController:
             self._states[queue] = state._replace(down_at=before[queue].down_at)
 
     async def _act(self, workload: Workload, active: Workload, decision: Decision, *, blind: bool) -> tuple[int | None, str]:
-        """What the workload was set to, or None; and why that could not be done, or "".
+        """The desired replicas that the workload was set to, or None; and why they could not be set, or "".
 
         blind: a backlog is not known. Then nothing is removed, whatever was cordoned when it was.
         """
@@ -220,7 +220,7 @@ class Controller:
             await self._until(looked)
 
     async def _round(self, workload: WorkloadController) -> None:
-        """What goes wrong in one workload is said, and tried again in its next round."""
+        """An error of one workload is logged; its next round tries again."""
         began = self._clock.steady()
         try:
             if workload.name not in self._led:

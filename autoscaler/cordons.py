@@ -1,7 +1,7 @@
 """Removing replicas without losing a run: cordon, wait until what runs is due within the drain, remove.
 
     wanted < active   the idlest replicas are cordoned: they take no deliveries, and hand back what has not begun
-    each round        those that run nothing longer than the drain are removed, once they have said it again; the cordon of the
+    each round        those that run nothing longer than the drain are removed, once they have reported it again; the cordon of the
                       others is renewed
     wanted > active   cordoned replicas are brought back first, then new ones are asked for
 
@@ -39,17 +39,17 @@ class Cordons:
 
     def __init__(self, runs: Runs, put: Put | None, clock: Clock, drain: float) -> None:
         """put: cordons replicas for some seconds, or brings them back with 0; takes bounded time, and `runs` knows what came of it.
-        None: nobody is cordoned, as in a dry run. drain: seconds that a replica has for its runs when it is removed."""
+        None: no replica is cordoned, as in a dry run. drain: seconds that a replica has for its runs when it is removed."""
         self._runs = runs
         self._put = put
         self._clock = clock
         self._drain = drain
-        self._renewed: dict[str, float] = {}  # the cordoned ones, and when they were last told so
+        self._renewed: dict[str, float] = {}  # the cordoned ones, and when their cordon was last renewed
         self._gone: dict[str, float] = {}  # those that were removed, and when: pods may be seen for a moment longer
         self._adopts = True
 
     def begin(self) -> None:
-        """The lead was taken: what another controller has cordoned is ours now."""
+        """The lead was taken: replicas that another controller has cordoned are ours now."""
         self._renewed.clear()
         self._gone.clear()
         self._adopts = True
@@ -60,7 +60,7 @@ class Cordons:
         return len(self._renewed)
 
     def active(self, workload: Workload) -> Workload:
-        """The part of it that takes deliveries, or will: what a decision is about."""
+        """The part of it that takes deliveries, or will: the part that a decision is about."""
         if workload.ends_itself:
             return workload
         now = self._clock.steady()
@@ -97,7 +97,7 @@ class Cordons:
         asked = await self._cordon(workload, surplus)
         going = {replica.name for replica in surplus if self._runs.cordoned(replica) is None} | self._renewed.keys()
         if old := [one for one in self._taken_first(there, going, workload) if one.name in self._renewed and one not in asked]:
-            # What it said a second ago, another process of its name may have said: it is asked once more, right before it goes.
+            # Its report, a second old, may be that of another process of its name: it is asked once more, before it goes.
             await self._put(old, LEASE)
         first = [replica.name for replica in self._taken_first(there, going, workload)]
         return Step(workload.asked - unmade - len(first), first)
@@ -108,7 +108,7 @@ class Cordons:
     async def _exchange(self, workload: Workload, staying: Sequence[Replica]) -> int:
         """1 where the idlest active replica can go at once, since a cordoned one that has to stay for long is brought back for it.
 
-        Not in a StatefulSet, which takes the last ones, whoever is idle.
+        Not in a StatefulSet, which takes the last ones, idle or not.
         """
         cordoned = self._cordoned(workload)
         idle = bool(staying) and staying[0].ready and self._runs.may_go(staying[0], self._drain)
@@ -131,7 +131,7 @@ class Cordons:
             self._gone[name] = now
 
     async def _cordon(self, workload: Workload, surplus: Sequence[Replica]) -> list[Replica]:
-        """Cordon these; and again those whose lease runs out, or that have begun anew in the place of one that was cordoned. All
+        """Cordon these; and again those whose lease runs out, or that have begun again in the place of one that was cordoned. All
         that were asked."""
         assert self._put is not None  # noqa: S101 - asked before
         now = self._clock.steady()

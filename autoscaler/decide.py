@@ -4,7 +4,7 @@
 
 for short jobs, with the arrivals of the moment at which a replica that is asked for now would be ready (`view.py` has the whole
 of it), and never less than the threshold rules, the schedule and the bounds ask for. No replica is taken away in which a run
-would outlast its drain. What is not known is never taken for 0.
+would outlast its drain. An unknown figure is never taken for 0.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from autoscaler.state import NEVER, State
 from autoscaler.view import View, learn, view_of
 from autoscaler.window import Peaks, peak_of
 
-# Fewer must have been wanted for the time of so many jobs, too, up to a minute: of longer jobs a few more or less run at any
-# moment.
+# The lower number must have been desired for the time of this number of jobs, too, up to a minute: with longer jobs, the number
+# that run at any moment varies by a few.
 _JOBS_HELD, _HELD_AT_MOST = 3.0, 60.0
-# A job that waits, and takes so many times as long as a backlog may stand, is not to wait for the tolerance's sake.
+# A job that waits, and takes this many times as long as a backlog may last, is not to wait for the tolerance's sake.
 _LONG = 6.0
 
 
@@ -44,7 +44,7 @@ def decide(policy: Policy, state: State, seen: Observation, now: float) -> tuple
     state = learn(policy, state, seen, now)
     view = view_of(policy, state, seen, now)
     low = max(policy.min_replicas, floor_at(policy.floors, seen.wall))
-    # What would be taken away before it has started was asked for in vain.
+    # A replica that would be removed before it has started was requested in vain.
     startup, job = state.startup.expected(policy.startup_seconds), state.service.mean(policy.service_seconds)
     window = max(policy.down_window, startup, min(_JOBS_HELD * job, _HELD_AT_MOST))
     peak, peaks = peak_of(state.peaks, view.settled, now, window)
@@ -62,7 +62,7 @@ def decide(policy: Policy, state: State, seen: Observation, now: float) -> tuple
 
 
 def _draft(policy: Policy, state: State, view: View, seen: Observation, now: float, low: int, fewer: Fewer) -> Draft:
-    """What is wanted, before bounds."""
+    """The desired replicas, before bounds."""
     asked = seen.asked
     if seen.pause is Pause.ALL:
         return Draft(asked, Reason.PAUSED)
@@ -154,7 +154,7 @@ def _bounded(policy: Policy, draft: Draft, seen: Observation, low: int, takeable
 
 
 def _remember(policy: Policy, state: State, view: View, seen: Observation, peaks: Peaks, replicas: int, now: float) -> State:
-    """What the next decision has to know of this one."""
+    """The state that the next decision needs of this one."""
     backlog, backlog_at = state.backlog, state.backlog_at
     if view.backlog is not UNKNOWN and seen.ready_jobs is not UNKNOWN:
         backlog, backlog_at = view.backlog, seen.ready_jobs.at

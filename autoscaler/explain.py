@@ -37,7 +37,7 @@ def _rate(value: float) -> str:
 
 
 def alerts_of(policy: Policy, state: State, seen: Observation, view: View, final: Draft, now: float) -> tuple[Alert, ...]:
-    """What an operator should know now."""
+    """The alerts of this decision for the operator."""
     alerts = []
     stalled = state.stalled_for(state.startup.expected(policy.startup_seconds), now)
     if (slow := _latency(policy, view, stalled, seen.slow_trace)) is not None:
@@ -67,7 +67,7 @@ def alerts_of(policy: Policy, state: State, seen: Observation, view: View, final
 
 
 def _why(seen: Observation, view: View) -> str:
-    """Why nobody works on what waits, as far as that is known."""
+    """Why no replica works on the backlog, as far as that is known."""
     if view.paused:
         return "consumers take nothing, since they could not record outcomes: the outcome store is away"
     ready = "0" if view.ready is UNKNOWN else f"{view.ready:.0f}"

@@ -14,11 +14,11 @@ from autoscaler.starting import STARTS
 from autoscaler.state import NEVER, Guard, Retreat, State
 from autoscaler.view import View
 
-# Throughput must have grown by a quarter of what so many more replicas would bring, if nothing else were in their way.
+# Throughput must have grown by a quarter of what the added replicas would bring, if nothing else limited them.
 _LEAST_GAIN = 0.25
-# And of fewer more than a fifth nothing can be told: throughput varies by as much as they could bring.
+# From less than a fifth more replicas nothing can be concluded: throughput varies by as much as they could bring.
 _LEAST_GROWTH = 0.2
-# Nobody can tell before new replicas have had the time for so many jobs one after the other.
+# No conclusion is possible before new replicas have had the time for this number of jobs one after the other.
 _LEAST_JOBS = 3.0
 # Throughput stays if it falls by no more than this part of what the replicas did.
 _MOST_LOSS = 0.3

@@ -1,4 +1,4 @@
-"""Leadership where nobody else could lead."""
+"""Leadership where no other controller could lead."""
 
 from __future__ import annotations
 

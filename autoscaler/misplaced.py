@@ -2,8 +2,8 @@
 
 A consumer takes deliveries ahead, so that the next is there when a handler ends. Where one runs for minutes, those behind it wait
 for minutes, and no other consumer can have them. A consumer sees its own slots alone; the controller sees those of all. It asks all
-replicas of the queue to take nothing ahead for a while: then what waits is in the broker, which gives it to whoever can run it.
-Each job goes back once, and no replica that is full takes it again.
+replicas of the queue to take nothing ahead for a while: then waiting jobs are in the broker, which gives each to a replica that can
+run it. Each job goes back once, and no replica that is full takes it again.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Final
 
 # Seconds. Jobs that end sooner free a slot sooner than going back would take.
 PATIENCE: Final = 2.0
-# For so many seconds nothing is taken ahead, give or take a quarter, so that not all replicas begin again at the same moment.
+# For this number of seconds nothing is taken ahead, give or take a quarter, so that not all replicas begin again at once.
 LEASE: Final = 30.0
 JITTER: Final = 0.25
-# Replicas that did not answer, or are new, are asked again after so many seconds.
+# Replicas that did not answer, or are new, are asked again after this number of seconds.
 AGAIN: Final = 5.0
 
 

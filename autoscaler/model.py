@@ -1,4 +1,4 @@
-"""What the decision is made of: a policy, what was seen, what is remembered, what was decided. All frozen, all arithmetic.
+"""The data of a decision: a policy, an observation, the remembered state, and the decision. All frozen, all arithmetic.
 
 Units are in the names or here: jobs, jobs/s, seconds, replicas. `now` and every `at` are monotonic seconds of one clock.
 """
@@ -14,7 +14,7 @@ from core.errors import SettingsError
 
 
 class Unknown(Enum):
-    """The type of UNKNOWN: a figure that nobody could tell. It is never 0, and never the last known one."""
+    """The type of UNKNOWN: a figure that no source reported. It is never 0, and never the last known one."""
 
     UNKNOWN = "unknown"
 
@@ -36,7 +36,7 @@ Seen = Figure | Unknown
 
 
 class Pause(StrEnum):
-    """What an operator has forbidden."""
+    """The actions that an operator has forbidden."""
 
     NONE = "none"
     ALL = "all"  # hold what runs
@@ -46,7 +46,7 @@ class Pause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What was seen of one queue and its consumers at one moment.
+    """The figures of one queue and its consumers at one moment.
 
     wall: Unix seconds, for schedules alone.
     asked: replicas that the workload is set to. running: that exist; ready: that take work (replicas).
@@ -207,7 +207,7 @@ class Reason(StrEnum):
 
 
 class AlertKind(StrEnum):
-    """What an operator is told."""
+    """The alerts that an operator can receive."""
 
     LATENCY = "latency"
     BACKLOG = "backlog"

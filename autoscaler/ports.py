@@ -1,4 +1,4 @@
-"""What the controller needs from outside: signals that see, an actuator that acts, leadership, a place for alerts, a journal."""
+"""The controller's ports: signals that observe, an actuator that acts, leadership, a place for alerts, a journal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from autoscaler.model import Alert, Figure, Pause
 class Replica:
     """One consumer process or pod. metrics: the URL of its metrics, or "" where it has none yet. ready: takes work.
 
-    leaving: it was told to end. ordinal: of a StatefulSet, which takes the last one first; -1 where any may go.
+    leaving: it is terminating. ordinal: of a StatefulSet, which takes the last one first; -1 where any may go.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Replica:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What scales together, as the actuator sees it. asked: replicas that it is set to. at: monotonic seconds of this view.
+    """Replicas that scale together, as the actuator sees them. asked: desired replicas. at: monotonic seconds of this view.
 
     unschedulable: why replicas cannot start (quota, no node), or "". unready: why those that are there are not ready, in their own
     words, or "". pause: what an operator has forbidden. rolling: replicas of two revisions are there, and which of them go first is
@@ -46,7 +46,7 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """What one signal saw of one queue. figures: by the name of an `Observation` field; what is not there is unknown."""
+    """The figures of one queue from one signal. figures: by the name of an `Observation` field; a missing one is unknown."""
 
     figures: Mapping[str, Figure] = field(default_factory=dict)
     slow_trace: str = ""
@@ -76,7 +76,7 @@ class Actuator(Protocol):
         """The newest view of it, at once: kept current by a watch, not asked for. None: unknown, or there is none."""
 
     async def scale(self, workload: str, replicas: int, idlest: Sequence[str], why: str) -> None:
-        """Set it to so many replicas. idlest: names of replicas that shall go first when there are fewer, the idlest first.
+        """Set its desired replicas. idlest: names of replicas that shall go first when there are fewer, the idlest first.
         Where replicas end by themselves, none is taken away.
 
         Raises ActuatorError with the reason and the remedy. Takes bounded time.

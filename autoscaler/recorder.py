@@ -13,7 +13,7 @@ from telemetry.supervisor import Beat, Supervised, Supervisor
 
 _log = logs.get("autoscaler.journal")
 
-# Records that wait for a store that is away: some minutes of a few queues; older ones are dropped.
+# Records that wait for a store that is unavailable: some minutes of a few queues; older ones are dropped.
 MOST_WAITING = 2000
 WRITE_SECONDS = 1.0
 # How often what was learned is saved: a restart then finds it a few seconds old.
@@ -67,7 +67,7 @@ class Recorder:
             self._states[record.queue] = state
 
     async def recall(self, queue: str) -> tuple[str, float] | None:
-        """What was saved for a queue, and how many seconds ago. Raises StoreUnavailable."""
+        """The state that was saved for a queue, and how many seconds ago. Raises StoreUnavailable."""
         return None if self._journal is None else await self._journal.recall(queue)
 
     async def _write_forever(self, beat: Beat) -> None:

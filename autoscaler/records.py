@@ -14,7 +14,7 @@ from telemetry import metrics
 
 
 class Verdict(NamedTuple):
-    """What was seen of one queue, and decided about it."""
+    """The observation of one queue, and the decision about it."""
 
     queue: str
     seen: Observation

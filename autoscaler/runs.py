@@ -1,4 +1,4 @@
-"""What each replica last said of what it runs: which ones would lose the least, and which ones may go."""
+"""The last report of each replica about its runs: which replicas would lose the least, and which ones may go."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Busy(NamedTuple):
 
 
 class Runs:
-    """By the name of the replica. One that has never said anything, and in which nobody listens yet, has taken nothing."""
+    """By the name of the replica. One that has never reported, and does not listen yet, has taken nothing."""
 
     def __init__(self) -> None:
         self._busy: dict[str, Busy] = {}
@@ -41,14 +41,14 @@ class Runs:
         self._told: dict[str, Mapping[str, QueueFigures]] = {}
 
     def hear(self, told: Told, there: Set[str]) -> None:
-        """told: the answers of a look. there: the replicas that may hold something, whether they answered or not."""
+        """told: the answers of a poll. there: the replicas that may hold something, whether they answered or not."""
         kept = {name: busy for name, busy in self._busy.items() if name in there}
         self._busy = kept | {name: Busy.of(list(of.values())) for name, of in told.items()}
         self._silent = there - told.keys()
         self._told = dict(told)
 
     def hear_one(self, name: str, figures: Mapping[str, QueueFigures] | None) -> None:
-        """What one answered in between; None: it did not."""
+        """Take the answer of one replica to a poll in between; None: it did not answer."""
         if figures is None:
             self._silent = self._silent | {name}
             return
@@ -74,8 +74,8 @@ class Runs:
         return of.waited, of.free if replica.ready else 0
 
     def idlest(self, replicas: Sequence[Replica]) -> list[Replica]:
-        """Who is starting has nothing to lose, then whose runs end soonest; who did not answer comes last. A StatefulSet takes
-        the last ones first, whatever they run."""
+        """A replica that is starting loses nothing, so it comes first; then those whose runs end soonest; silent ones come last. A
+        StatefulSet takes its last ones first, whatever they run."""
         return sorted(replicas, key=lambda replica: (-replica.ordinal, self._loss(replica)))
 
     def may_go(self, replica: Replica, drain: float) -> bool:
@@ -115,7 +115,7 @@ class Runs:
         return len(going)
 
     def _loss(self, replica: Replica) -> tuple[bool, float, int]:
-        busy = self._busy.get(replica.name, Busy(0.0, -1))  # one that is starting goes before all others
+        busy = self._busy.get(replica.name, Busy(0.0, -1))  # one that is starting ranks first
         return (self._hides(replica), busy.lasts or 0.0, busy.held)
 
     def _hides(self, replica: Replica) -> bool:

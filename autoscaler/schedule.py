@@ -1,4 +1,4 @@
-"""Floors by the calendar: so many replicas at least, in every minute that a cron expression matches."""
+"""Floors by the calendar: a minimum of replicas in every minute that a cron expression matches."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ _OF_JOBS_AT_FIRST: Final[dict[str, Any]] = {"tolerance": 0.0, "latency_threshold
 
 
 class WorkloadSettings(BaseModel):
-    """What scales together: some queues, and one policy for each of them.
+    """A group that scales together: some queues, and one policy for each of them.
 
     name: a Deployment's, `statefulset/NAME`, or `job/NAME` for a process, or a Job made from the CronJob NAME, for each delivery of
     one queue. policy: fields of Policy that differ from its defaults; `floors` is a list of {cron, replicas, zone}.
@@ -117,7 +117,7 @@ def _check(name: str, value: Any, *, whole: bool) -> None:
 
 
 class ControllerSettings(Settings):
-    """What the controller needs besides the shared settings. Durations are seconds."""
+    """The settings of the controller besides the shared ones. Durations are seconds."""
 
     workloads: tuple[WorkloadSettings, ...] = Field(
         (),
@@ -172,7 +172,7 @@ class ControllerSettings(Settings):
     controller_port: int = Field(8082, ge=0, le=65_535, description="Their port; 0 is any free one, which is logged.")
 
     def management(self) -> str:
-        """The management API's URL, read anew from its file, or "". Where it names no user, with the broker's, as it is now."""
+        """The management API's URL, read again from its file, or "". Where it names no user, with the broker's, as it is now."""
         parts = urlsplit(self.management_url.get_secret_value())
         login = urlsplit(self.broker.get_secret_value()).netloc.rpartition("@")[0]
         bare = parts.netloc and "@" not in parts.netloc

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from autoscaler.model import UNKNOWN, Policy, Seen
 
-# What was asked for is ready within so many start-ups, or it does not come.
+# Requested replicas are ready within this number of start-up times, or they do not come.
 STARTS = 3.0
-# And at least so many seconds are waited: more of what does not come bring nothing.
+# And at least this number of seconds is waited: further replicas that do not come bring nothing.
 _LEAST_SECONDS = 30.0
-# A first start, with an image to be pulled, takes longer than anybody guessed, and is nobody's business for so long (seconds).
+# A first start, with an image to be pulled, takes longer than anybody guessed, and is not reported for this number of seconds.
 TOLD_AFTER = 120.0
 
 
@@ -45,7 +45,7 @@ class Starting(NamedTuple):
         return self.missing_for(now) > max(STARTS * startup, TOLD_AFTER)
 
     def most(self, policy: Policy, startup: float, now: float) -> float:
-        """Replicas that may be asked for: what is ready and a step, while those that are missing do not come."""
+        """Replicas that may be asked for: the ready ones and a step, while those that are missing do not come."""
         if self.since is None or not (self.lost or self.missing_for(now) > max(STARTS * startup, _LEAST_SECONDS)):
             return inf
         return max(self.asked, self.ready + max(1, ceil(self.ready * policy.threshold_step)))

@@ -1,4 +1,4 @@
-"""What a controller remembers of one queue, and how it is saved: as ages, since the next process has another clock."""
+"""The controller's memory of one queue, and how it is saved: as ages, since the next process has another clock."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from autoscaler.starting import STARTS, TOLD_AFTER, Starting
 from autoscaler.window import Peaks, Rate, Service, Startup
 
 NEVER = float("-inf")
-# For so many seconds nobody needs to know that no job runs: a store that is restarted is away for some, and so is a broker.
+# For this number of seconds it is not reported that no job runs: a store or broker that restarts is unavailable for some.
 _STALLED_AFTER = 30.0
 
 
@@ -17,7 +17,7 @@ class Guard(NamedTuple):
     """Replicas were added: does throughput follow?
 
     ready, throughput: when they were asked for (replicas, jobs/s), at `since`. grown_at: when more were ready, or NEVER.
-    grown, looks: replicas that were ready since then, summed over so many looks.
+    grown, looks: replicas that were ready since then, summed over `looks` observations.
     """
 
     ready: float
@@ -81,11 +81,11 @@ class State(NamedTuple):
 
     @property
     def throughput(self) -> Rate:
-        """Jobs that are done for good, where that is told: a poisoned queue, whose jobs fail and come again, completes many."""
+        """Jobs that are done for good, where reported: a poisoned queue, whose jobs fail and come again, completes many."""
         return self.progress if self.progress.known else self.completions
 
     def stalled_for(self, startup: float, now: float) -> float:
-        """Seconds for which nobody has worked on what waits; 0 until that is longer than starts take. startup: of a replica.
+        """Seconds for which no replica has worked on the backlog; 0 until that is longer than starts take. startup: of a replica.
 
         While none has been ready yet, a first start with an image to be pulled is waited for.
         """
@@ -104,7 +104,7 @@ def fresh(now: float, window: float) -> State:
 
 
 def saved(state: State, now: float) -> dict[str, Any]:
-    """What is worth keeping over a restart, as plain values; every time as the seconds that have passed since."""
+    """The part of the state worth keeping over a restart, as plain values; every time as the seconds that have passed since."""
     return {
         "service": [state.service.jobs, state.service.seconds],
         "startup": state.startup.seconds,
@@ -122,7 +122,7 @@ def saved(state: State, now: float) -> dict[str, Any]:
 def restored(kept: dict[str, Any], now: float, away: float) -> State:
     """The state that `saved` kept, `away` seconds later. Raises KeyError, TypeError or ValueError for anything else.
 
-    Rates begin anew. Idleness is not carried over time in which nobody looked.
+    Rates begin again. Idleness is not carried over time without a poll.
     """
     jobs, seconds = (_number(value) for value in kept["service"])
     saturated_at = int(_number(kept.get("saturated_at", 0)))  # 0.1.0 saved none, and held what was there: nothing to go back to

@@ -10,11 +10,11 @@ from autoscaler.state import NEVER, State
 from autoscaler.window import RATE_AT_MOST, RATE_EVENTS, RATE_SECONDS, Rate
 from core.returning import SOON_SECONDS
 
-# A job may wait for this part of its own time, and for so many seconds: a job of hours is not to wait for minutes.
+# A job may wait for this part of its own time, and at most for this number of seconds: a job of hours is not to wait for minutes.
 _SLACK_OF_A_JOB, _SLACK_AT_MOST = 0.5, 30.0
-# Jobs are alike while their 95th percentile is between so many times their mean.
+# Jobs are alike while their 95th percentile is between these multiples of their mean.
 _ALIKE = (0.8, 4.0)
-# A job may take so many times the mean where its 95th percentile is not known.
+# A job may take this multiple of the mean where its 95th percentile is not known.
 _LONGER = 1.5
 
 
@@ -23,11 +23,11 @@ class View(NamedTuple):
 
     backlog: ready + unacked, or ready alone where `whole` is False (jobs).
     waiting: those that are in no handler. excess: those of them that are more than slack.
-    sure: whole, and all of it is of looks that were answered: fewer may be decided. A broker that has just died has told how many
-    jobs are ready, and holds none any more that is at a consumer.
+    sure: whole, and all of it is of looks that were answered: fewer may be decided. A broker that has just died has reported how
+    many jobs are ready, and holds none any more that is at a consumer.
     empty: it is certain that there is nothing: no job in the queue, none at a consumer, none in a handler.
     arrival: jobs/s when a replica asked for now would be ready. speed: of a replica that is as busy as it should be, jobs/s.
-    raw: replicas that these figures ask for, not rounded. settled: so many that no fewer are wanted, with the tolerance.
+    raw: replicas that these figures ask for, not rounded. settled: the replicas below which none is desired, with the tolerance.
     ready: replicas. wait, handler: mean seconds. job: seconds that one is expected to take.
     takeable: replicas that may go now: no run of theirs outlasts its drain. most: replicas that may be asked for, while those that
     are missing do not start. paused: no replica takes anything, since none can record outcomes. stalled: jobs wait, replicas were
@@ -57,13 +57,13 @@ class View(NamedTuple):
 def learn(policy: Policy, state: State, seen: Observation, now: float) -> State:
     """The state with what this observation teaches.
 
-    Arrivals are followed as fast as the drain target asks: who may let a backlog stand for a minute need not follow each peak. No
-    faster than replicas start, since those that are asked for at a peak come after it; nor than a job takes, or a batch is a
+    Arrivals are followed as fast as the drain target asks: a policy that allows a backlog for a minute need not follow each peak.
+    No faster than replicas start, since those that are asked for at a peak come after it; nor than a job takes, or a batch is a
     rate; nor than some jobs arrive, or chance is a rate.
     """
     starting = state.starting.next(seen.asked, seen.ready, now)
     startup = state.startup
-    if seen.ends_itself:  # those that have ended and those that start are counted together: nobody can tell how long one took
+    if seen.ends_itself:  # those that have ended and those that start are counted together: the time of one is unknown
         starting = starting._replace(lost=False)
     else:
         startup = startup.next(seen.asked, seen.ready, now, policy.startup_seconds, stuck=bool(seen.unschedulable))
@@ -102,7 +102,7 @@ def _arrivals(state: State, seen: Observation, oldest: float, follow: float) -> 
 
 
 def _published(seen: Observation) -> Seen:
-    """What was ever published, where the broker does not tell: what has ended, and what is still there."""
+    """The number of jobs ever published, where the broker does not report it: those that have ended, and those still there."""
     if seen.completed is UNKNOWN or seen.ready_jobs is UNKNOWN or seen.unacked is UNKNOWN:
         return UNKNOWN
     parts = (seen.completed, seen.ready_jobs, seen.unacked)
@@ -151,8 +151,8 @@ def view_of(policy: Policy, state: State, seen: Observation, now: float) -> View
 
 
 def _stalled(state: State, seen: Observation, ready_jobs: float, in_flight: float | Unknown) -> bool:
-    """Whether nobody works on what waits. Where no replica tells what it runs, a backlog that falls shows that somebody does; and
-    one that ends with its job has ended before anybody asked."""
+    """Whether no replica works on the backlog. Where none reports its runs, a backlog that falls shows that some replica does; and
+    one that ends with its job has ended before the next poll."""
     if seen.asked == 0 or seen.ends_itself:
         return False
     return ready_jobs >= state.backlog if in_flight is UNKNOWN else in_flight == 0
@@ -190,7 +190,7 @@ def _slack(policy: Policy, patience: float) -> float:
 def _utilisation(policy: Policy, patience: float) -> float:
     """The policy's, for jobs that are done within the drain target; of longer ones the head-room becomes less.
 
-    What is kept free is for those that come together by chance. Where a job may wait for a part of its own time, one of those that
+    Free slots are kept for jobs that come together by chance. Where a job may wait for a part of its own time, one of those that
     run ends before that: with 16 slots that are busy and 4 free ones, jobs of 10 s wait for 0.4 s in the mean (discrete engine).
     """
     return 1.0 - (1.0 - policy.utilisation) * policy.drain_target / max(patience, policy.drain_target)
@@ -205,8 +205,8 @@ def _returning(due_soon: float | Unknown, rate: float, lead: float) -> float:
 def _running(in_flight: float, ending: float | Unknown, lasting: float) -> float:
     """Running jobs that need a replica which stays. lasting: as many as run at any moment if the arrivals go on.
 
-    What runs in a replica that is on its way out is followed, at these arrivals, by as much in those that stay; without arrivals it
-    is followed by nothing.
+    The jobs of a replica that is on its way out are followed, at these arrivals, by as many in those that stay; without arrivals
+    they are followed by none.
     """
     return in_flight if ending is UNKNOWN else max(in_flight - ending, min(in_flight, lasting))
 
@@ -220,7 +220,7 @@ def _takeable(policy: Policy, seen: Observation, now: float, job: float) -> int:
     """Replicas that may go now, at most all.
 
     Consumers tell it of their own runs. Where they do not, jobs are taken to be like those before: of what may outlast the drain
-    each may be alone in its replica, so that only so many are surely idle as there are more replicas than jobs.
+    each may be alone in its replica, so that the replicas that are surely idle are those in excess of the jobs.
     """
     told = fresh(seen.takeable, now - policy.freshness / 2)  # who is idle may be so no longer
     if told is not UNKNOWN:

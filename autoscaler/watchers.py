@@ -1,6 +1,6 @@
 """The signals, and what they saw last.
 
-All are asked in the same moment: what has ended (the consumers' word) and what waits (the broker's) are added up, and figures of
+All are asked in the same moment: ended jobs (the consumers' figure) and waiting ones (the broker's) are added up, and figures of
 two moments would make up arrivals that never were. A slow signal delays no decision for long, it only grows old.
 """
 
@@ -20,9 +20,9 @@ from telemetry.supervisor import Beat, Supervised, Supervisor, cancelled
 
 _log = logs.get("autoscaler.signals")
 
-# A figure of a later signal is taken where the preferred one is so many seconds older: its source has gone silent.
+# A figure of a later signal is taken where the preferred one is this number of seconds older: its source has gone silent.
 _SILENT_SECONDS = 5.0
-# Counters of two sources have two zeros: whoever told one first is the only one who is asked for it.
+# Counters of two sources have two zeros: the source that reported one first is the only one that is polled for it.
 _COUNTERS = frozenset({"published", "completed", "done", "returned", "busy_seconds"})
 # The parts of the interval that a decision waits for the first signal, and then for the others: together less than all of it, so
 # that one that hangs slows down no other.
@@ -111,7 +111,7 @@ class Watchers:
         return found
 
     async def _run(self, beat: Beat) -> None:
-        """Rounds, for ever. Who is still looking is not asked again."""
+        """Rounds, for ever. A signal whose poll is under way is not polled again."""
         while True:
             beat()
             began = self._clock.steady()

@@ -1,4 +1,4 @@
-"""What is learned from one observation to the next: rates of counters, a replica's speed, how long one takes to start.
+"""The figures learned from one observation to the next: rates of counters, a replica's speed, how long one takes to start.
 
 Each is a frozen record and a function that gives the next one. Times are monotonic seconds.
 """
@@ -10,16 +10,16 @@ from typing import NamedTuple
 
 from autoscaler.model import UNKNOWN, Figure, Seen, Unknown
 
-# A rate follows its counter with this time constant, unless told otherwise. Shorter follows noise; longer is late on a ramp, where
+# A rate follows its counter with this time constant, unless it is given. Shorter follows noise; longer is late on a ramp, where
 # the backlog, which is always fresh, makes up for it.
 RATE_SECONDS = 3.0
 # Of long jobs it is longer, a job's time, and of rare ones, so that it is the mean of some 50: an exponential mean of n
 # events has a relative deviation of 1 / sqrt(2 n), which is then the policy's tolerance, 0.1. And at most this.
 RATE_AT_MOST = 60.0
 RATE_EVENTS = 50.0
-# But a reading so many deviations (of a Poisson count) above the rate is a surge, which is followed at once.
+# But a reading this number of deviations (of a Poisson count) above the rate is a surge, which is followed at once.
 SURGE_DEVIATIONS = 4.0
-# A counter that falls and comes back within so many seconds was told wrong in between, and did not begin anew.
+# A counter that falls and comes back within this number of seconds was misreported in between, and did not restart from 0.
 DIP_SECONDS = 60.0
 # Two readings that are closer tell nothing: 36 jobs within 1 ms are no 36,000/s.
 LEAST_SECONDS = 0.2
@@ -29,14 +29,15 @@ MOST_GROWTH = 2.0
 # A replica's speed is the mean of about the last minute in which jobs ran, with the policy's guess counting as this many jobs.
 SERVICE_SECONDS = 60.0
 PRIOR_JOBS = 20.0
-# And for less, once jobs have taken ten times what so many would: three jobs of ten minutes are not three among twenty of 100 ms.
+# And for less, once jobs have taken ten times as long as PRIOR_JOBS would: three jobs of ten minutes are not three among twenty
+# of 100 ms.
 PRIOR_HOLDS = 10.0
 # A learned job time is at least this part of the policy's guess, and at most a day, whatever a counter gone mad says.
 MOST_OFF = 100.0
 LONGEST_JOB = 86_400.0
 STARTUP_WEIGHT = 0.3
-# A start-up time is at most so many times what the policy says. What takes longer than that and than two minutes is an outage (no
-# image, no node), and teaches nothing.
+# A start-up time is at most this multiple of the policy's. A start that takes longer than that and than two minutes is an
+# outage (no image, no node), and teaches nothing.
 MOST_STARTUP, OUTAGE_SECONDS = 10.0, 120.0
 
 
@@ -56,15 +57,15 @@ class Rate(NamedTuple):
     fallen: bool = False
 
     def next(self, seen: Seen, *, follow: float = RATE_SECONDS, events: float = 0.0, noisy: bool = False) -> Rate:
-        """With a new reading. The same reading again, or none, changes nothing; a counter that went back began anew.
+        """With a new reading. The same reading again, or none, changes nothing; a counter that went back has restarted.
 
-        But one that soon jumps to where it was, or beyond, has not: a server whose statistics were incomplete for a while has told
-        less. And what it rose to before it fell may have been nonsense: a lower rate after the fall is believed at once.
+        But one that soon jumps to where it was, or beyond, has not: a server whose statistics were incomplete for a while has
+        reported less. And what it rose to before it fell may have been nonsense: a lower rate after the fall is believed at once.
 
-        follow: the time constant, in seconds. events: it is at least the time of so many of them, up to a minute, while chance
+        follow: the time constant, in seconds. events: it is at least the time of that number of them, up to a minute, while chance
         explains the reading.
-        noisy: a sum of figures of different ages, which goes back without having begun anew. What it loses it gains soon after,
-        so that both have to count: else a queue in which nothing arrives would seem to have arrivals.
+        noisy: a sum of figures of different ages, which goes back without a restart. It gains as much again soon after a
+        loss, so that both have to count: else a queue in which nothing arrives would seem to have arrivals.
         """
         if seen is UNKNOWN or seen.at < self.at + LEAST_SECONDS:
             return self
@@ -97,7 +98,7 @@ class Rate(NamedTuple):
 
 
 def _surge(counted: float, usual: float) -> bool:
-    """Whether so many are more than chance explains where `usual` are expected."""
+    """Whether `counted` is more than chance explains where `usual` are expected."""
     return counted > usual + SURGE_DEVIATIONS * sqrt(max(usual, 1.0))
 
 
@@ -122,9 +123,9 @@ class Service(NamedTuple):
         passed = completed.at - self.completed.at
         if passed <= 0 or busy.at <= self.busy.at:
             return self
-        if jobs < 0 or seconds < 0:  # a counter began anew: nothing learned or forgotten
+        if jobs < 0 or seconds < 0:  # a counter restarted: nothing learned or forgotten
             return self._replace(completed=completed, busy=busy, open=0.0)
-        if jobs == 0:  # what runs is `open`, or nothing ran; what it took counts once both are there
+        if jobs == 0:  # what runs is `open`, or nothing ran; its time counts once both are there
             return self._replace(open=seconds)
         if seconds == 0:  # their time comes later
             return self

@@ -1,4 +1,4 @@
-"""What is to be scaled, held against the contracts of this image."""
+"""The workloads to scale, checked against the contracts of this image."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Workloads(NamedTuple):
 
 
 def workloads_of(settings: ControllerSettings, catalogue: Catalogue) -> Workloads:
-    """What HEADRACE_WORKLOADS names; without it one workload with every queue, or none where there is no queue yet.
+    """The workloads in HEADRACE_WORKLOADS; without it one workload with every queue, or none where there is no queue yet.
 
     Raises SettingsError for a name that is there twice, a queue in two workloads, and where no contract has any of the queues.
     """

@@ -217,7 +217,7 @@ def _busy() -> float:
 
 
 def spent() -> dict[str, float]:
-    """CPU seconds of the processes that are now, by program: what has ended is in none of them."""
+    """CPU seconds of the processes that are now, by program: ended processes are not counted."""
     found: dict[str, float] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -231,7 +231,7 @@ def spent() -> dict[str, float]:
 
 
 async def results(url: str, pods: int) -> list[dict[str, Any]]:
-    """What the workers said when they ended."""
+    """The last reports of the workers."""
     connection = await aiormq.connect(url)
     channel = await connection.channel()
     found: list[dict[str, Any]] = []

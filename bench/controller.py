@@ -80,7 +80,7 @@ class Consumers:
 
 
 class Counters:
-    """What a management API tells."""
+    """The answers of a management API."""
 
     name = "counters"
 

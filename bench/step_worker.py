@@ -1,4 +1,4 @@
-"""What a pod of `bench-cluster-step` runs: ten jobs at a time, a tenth of a second each, and a consumer's word to the controller.
+"""The program in a pod of `bench-cluster-step`: ten jobs at a time, a tenth of a second each, and a report to the controller.
 
 It is no consumer of ours: it stands for one, so that thirty can start on two cores within seconds. It has the consumer's
 prefetch (twice the concurrency), acks, drain on SIGTERM (what has not begun is handed back, what runs ends), `/readyz` and

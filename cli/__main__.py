@@ -1,4 +1,4 @@
-"""`headrace`: one command a file; what is heavy is imported by the command that needs it."""
+"""`headrace`: one command a file; heavy modules are imported by the command that needs them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be meant so, and often is not: names that nobody reads, queues without a contract, runs that are longer than the drain.
+"""Settings that are possibly mistakes: names that no program reads, queues without a contract, runs longer than the drain.
 
 `headrace check` says it; so does the chart's Job after each install and upgrade, for the workloads of the release.
 """
@@ -21,7 +21,7 @@ from core.settings import load
 
 
 class _Drain(NamedTuple):
-    """How long runs of these queues may take to end. told: as it stands in a sentence."""
+    """The time that runs of these queues may take to end. told: its wording in a sentence."""
 
     queues: tuple[str, ...]
     seconds: float
@@ -34,7 +34,7 @@ def advice(settings: ConsumerSettings, registry: Registry) -> list[str]:
 
 
 def of_this_release() -> list[str]:
-    """The same by the settings and contracts of this process; what cannot be read is a line, too."""
+    """The same by the settings and contracts of this process; a setting that cannot be read is a line, too."""
     try:
         return advice(load(ConsumerSettings), Registry.of(project.catalogue(), *project.handlers()))
     except HeadraceError as error:

@@ -18,7 +18,7 @@ from core.outgoing import Outgoing, untrusted
 from core.settings import TlsSettings, load
 
 KEY_VARIABLE = "HEADRACE_API_KEY"
-_LONGEST_ASKED = 60.0  # seconds; whoever asks for a longer pause is asked again before
+_LONGEST_ASKED = 60.0  # seconds; a gateway that asks for a longer pause is asked again before
 _USABLE = re.compile(r"[\x21-\x7e]+", re.ASCII)  # what a header can carry
 
 
@@ -27,7 +27,7 @@ class GatewayError(HeadraceError):
 
 
 class NoAnswer(GatewayError):
-    """Nobody answers there, for now: the same may be asked again."""
+    """No server answers there, for now: the same may be asked again."""
 
 
 class NotAllowed(GatewayError):

@@ -32,7 +32,7 @@ _FIRST = (
 
 @dataclass(frozen=True)
 class Known:
-    """wanted: by the contracts. bound: what is there, as far as is known; None is unknown."""
+    """wanted: by the contracts. bound: the bindings on the broker, as far as is known; None is unknown."""
 
     wanted: set[Binding]
     bound: set[Binding] | None
@@ -70,7 +70,7 @@ async def bindings(prune: bool, advise: bool) -> int:
 
 
 async def told(settings: ControllerSettings) -> list[str]:
-    """What `headrace check` says. Raises BrokerUnavailable, SignalError."""
+    """The message of `headrace check`. Raises BrokerUnavailable, SignalError."""
     if not on_rabbitmq(settings):
         return []
     async with _opened(settings) as broker:
@@ -119,7 +119,7 @@ def _opened(settings: ControllerSettings) -> AbstractAsyncContextManager[Binding
 
 
 def _print(console: Console, known: Known, *, whole: bool, prune: bool) -> None:
-    """whole: also what is as it should be. prune: what is not known is said after it."""
+    """whole: also print bindings that are as they should be. prune: unknown ones are printed after the removal."""
     table = Table("job type", "queue", "contract")
     for job_type, queue in sorted(known.wanted | known.stale if whole else known.stale):
         table.add_row(job_type, queue, "yes" if (job_type, queue) in known.wanted else "no: jobs still go there")

@@ -1,4 +1,4 @@
-"""`headrace check`: settings, handlers, connections, topology; what is wrong, and how to mend it.
+"""`headrace check`: settings, handlers, connections, topology; their faults, and the remedies.
 
 It opens broker and store as every program does, and like them it declares what is missing there.
 """
@@ -85,7 +85,7 @@ async def _store(settings: ConsumerSettings, console: Console) -> list[str]:
 
 
 def _report(console: Console, found: list[str], warnings: Sequence[str] = ()) -> int:
-    """found: what has to be mended. warnings: what may be meant so, as a name that another program reads."""
+    """found: the faults. warnings: possible mistakes, such as a name that another program reads."""
     for line in warnings:
         console.print(f"! {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     for line in found:

@@ -67,7 +67,7 @@ def _row(found: Comparison, name: str, points: Sequence[Point]) -> Row:
 
 
 def title(trace: str) -> str:
-    """What the figures of the table are."""
+    """The meaning of the table's figures."""
     return f"{trace}: our pod-seconds ÷ theirs, with our drain target turned until we are no later"
 
 

@@ -132,7 +132,7 @@ async def _read_counters(system: System, tally: Tally) -> None:
                     f"{r['at'][11:19]}  {r['text']}" for r in (await answer.json())["items"] if r["scaled"] is not None
                 ]
         except (aiohttp.ClientError, TimeoutError, KeyError):
-            pass  # the store is away: the next look has it
+            pass  # the store is unavailable: the next look has it
         running = list(system.consumers())
         tally.most_consumers = max(tally.most_consumers, len(running))
         for consumer in running:

@@ -41,7 +41,7 @@ def seconds_of(since: str) -> float:
 
 
 async def past(url: str, queue: str, seconds: float, until: float, selector: str = "") -> Past:
-    """Of the range of so many seconds that ends at `until` (Unix seconds). selector: label matchers, as in PromQL.
+    """The range of `seconds` that ends at `until` (Unix seconds). selector: label matchers, as in PromQL.
 
     Raises PrometheusError where it cannot be had: no such server, queue or data, or too little of it.
     """

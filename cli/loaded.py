@@ -22,7 +22,7 @@ from service.settings import GatewaySettings
 
 
 def loaded(more: Mapping[str, str] | None = None) -> tuple[ConsumerSettings, Registry]:
-    """more: variables that go before those of the environment. Raises HeadraceError for the first that cannot be used."""
+    """more: variables that take precedence over the environment's. Raises HeadraceError for the first that cannot be used."""
     with _environment(more or {}):
         settings = load(ConsumerSettings)
         keys_of(load(GatewaySettings))
@@ -37,7 +37,7 @@ def loaded(more: Mapping[str, str] | None = None) -> tuple[ConsumerSettings, Reg
 
 @contextmanager
 def _one_line() -> Iterator[None]:
-    """What a module of yours raises while it is loaded, with the line of yours that it comes from. Raises ContractError."""
+    """Turn an error that a module of yours raises while it is loaded into one that names your line. Raises ContractError."""
     try:
         yield
     except HeadraceError:

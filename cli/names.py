@@ -30,7 +30,7 @@ def of_app() -> list[type[BaseSettings]]:
 
 
 def unknown() -> list[str]:
-    """A line for each variable with our prefix, in the environment or in .env, that nobody reads, or under a name that it had."""
+    """A line for each variable with our prefix, in the environment or in .env, that no program reads, or under its old name."""
     kinds: list[type[BaseSettings]] = [GatewaySettings, ConsumerSettings, ControllerSettings, *of_app()]
     fields = [(name, field) for kind in kinds for name, field in kind.model_fields.items()]
     known = {PREFIX + name.upper() for name, _ in fields} | set(_OTHERS)

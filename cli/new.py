@@ -50,7 +50,7 @@ def made_from() -> str:
 
 
 def _render(project: Path, names: Names) -> None:
-    """The plain manifests anew: they hold checksums of texts in which the name is."""
+    """Render the plain manifests again: they hold checksums of texts in which the name is."""
     if shutil.which("helm") is None:
         print("Helm is not installed: run `make docs` in the new project once it is", file=sys.stderr)
         return

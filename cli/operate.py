@@ -90,7 +90,7 @@ async def dead_show(address: Address, dead_id: str) -> None:
 
 
 async def dead_replay(address: Address, dead_id: str | None, queue: str | None, job_type: str | None) -> None:
-    """Raises GatewayError where nothing is named: all dead letters at once are replayed by nobody's mistake."""
+    """Raises GatewayError where nothing is named: all dead letters at once are never replayed by mistake."""
     if dead_id is None and queue is None and job_type is None:
         raise GatewayError("name one dead letter by its ID, or all of a --queue or a --job-type; `headrace dead list` shows them")
     _tell_of_typos(queue, job_type)

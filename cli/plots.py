@@ -49,7 +49,7 @@ _STYLE: Final[dict[Any, Any]] = {  # matplotlib types the keys as one literal ea
 
 
 def family(policy: str) -> str:
-    """The first word of a policy's name: what stands after it are its settings."""
+    """The first word of a policy's name: its settings follow."""
     return policy.split(maxsplit=1)[0]
 
 
@@ -174,7 +174,7 @@ def _one_parameter(name: str, scores: Sequence[Score]) -> bool:
 
 
 def caption_of(scores: Sequence[Score]) -> str:
-    """What the marks of a picture of costs are, where a policy has several; "" where each has one."""
+    """The meaning of the marks in a picture of costs, where a policy has several; "" where each has one."""
     settings: dict[str, set[str]] = {}
     for score in scores:
         settings.setdefault(family(score.policy), set()).add(score.policy)
@@ -219,7 +219,7 @@ def _over(values: Sequence[float], divisor: float) -> list[float]:
 
 
 def _time_unit(seconds: float) -> tuple[float, str]:
-    """Seconds in the unit that suits so long a run, and its name."""
+    """Seconds in the unit that suits a run of this length, and its name."""
     if seconds <= 900:
         return 1.0, "s"
     if seconds <= 3 * 3600:

@@ -106,7 +106,7 @@ POLICIES: Final[Mapping[str, Build]] = {
 
 
 def build(name: str) -> Build:
-    """What makes a new scaler of this name for a world and its arrivals; `fixed:12` is a fleet of 12. Raises SettingsError, also
+    """A factory of scalers of this name for a world and its arrivals; `fixed:12` is a fleet of 12. Raises SettingsError, also
     when it makes a fleet of more replicas than the world may have."""
     if name in POLICIES:
         return POLICIES[name]

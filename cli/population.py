@@ -40,7 +40,7 @@ def population(count: int, first: int) -> list[User]:
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """What really happened: counted from mails and rows, not from the system's own books."""
+    """The true numbers: counted from mails and rows, not from the system's own books."""
 
     lost: int
     duplicated: int

@@ -112,7 +112,7 @@ class _Run:
     refused: list[str] = field(default_factory=list)
     refusals: int = 0
     accepted: int = 0
-    troubled: str = ""  # why nothing is accepted now, as it was told
+    troubled: str = ""  # why nothing is accepted now, in the gateway's words
 
     def tell(self, why: str) -> None:
         """Once, until something is accepted again."""

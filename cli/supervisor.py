@@ -48,13 +48,13 @@ class Supervisor:
 
 async def _until_ready(kept: KeptProcess) -> None:
     if not await kept.until_ready(20.0):
-        if kept.refused is not None:  # and it was said why
+        if kept.refused is not None:  # and its log says why
             raise StartFailed(f"{kept.program.name} cannot start (see {kept.program.log})")
         raise StartFailed(f"{kept.program.name} was not ready within 20 s; the end of {kept.program.log}:\n{kept.last_words()}")
 
 
 def free_port(wanted: int = 0) -> int:
-    """`wanted` if nobody listens there, else any free port of 127.0.0.1, which nobody is given who asks for any within a minute."""
+    """`wanted` if no program listens there, else a free port of 127.0.0.1, which no other caller gets within a minute."""
     for port in (wanted, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

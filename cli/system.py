@@ -63,7 +63,7 @@ def local_system(
     """Plan the processes. data: their folder. broker, outcomes: URLs; None is an SQLite file in `data`.
 
     consumers: the fewest and the most processes. jobs: queues of which each delivery has a process of its own. more: settings that
-    go before those of the environment.
+    take precedence over the environment's.
     """
     data = made(data)
     embedded = EMBEDDED.partition("///")[0] + f"///{data}/headrace.db"

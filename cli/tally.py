@@ -1,4 +1,4 @@
-"""What a demo has seen so far, and how it looks while it runs."""
+"""The counts of a demo, and how they look while it runs."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Tally:
             self.outcomes["retry"] += max(0, delivery["attempts"] - 1)
 
     def read(self, consumer: str, exposition: str) -> None:
-        """Take over a consumer's counters. One that went back belongs to a new process: what the old one counted is kept."""
+        """Take over a consumer's counters. One that went back belongs to a new process: the counts of the old one are kept."""
         for queue, word, text in _SETTLED.findall(exposition):
             key, value = (consumer, queue, word), float(text)
             if value < self.counts.get(key, 0.0):

@@ -60,7 +60,7 @@ async def _accepted(gateway: Gateway, job_type: str, body: bytes) -> str:
 async def _ended(gateway: Gateway, job_id: str) -> Any:
     """The job, when all of its deliveries have ended."""
     while True:
-        status, _, job = await gateway.raw("GET", f"/v1/jobs/{job_id}")  # 503: the outcome store is away
+        status, _, job = await gateway.raw("GET", f"/v1/jobs/{job_id}")  # 503: the outcome store is unavailable
         if status == 200 and all(delivery["state"] in FINAL for delivery in job["deliveries"]):
             return job
         await asyncio.sleep(_PAUSE * random.uniform(0.5, 1.0))

@@ -13,7 +13,7 @@ from simulator.scenarios import Scenario
 from simulator.simulate import Score
 from simulator.sweep import score_of
 
-# What the search may choose from. Few values each, far apart: a finer choice would fit the trace and not the traffic.
+# The values that the search may choose from. Few values each, far apart: a finer choice would fit the trace and not the traffic.
 _CHOICES: Mapping[str, tuple[float, ...]] = {
     "drain_target": (1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0, 30.0, 60.0),
     "utilisation": (0.6, 0.7, 0.8, 0.9, 1.0),

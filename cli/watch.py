@@ -21,7 +21,7 @@ _NONE = "No decision yet: is the controller running? `headrace up`, or `python -
 
 
 async def watch(address: Address, queue: str | None, rounds: int | None = None) -> None:
-    """Until Ctrl-C, or for so many rounds of a second. queue: that one alone."""
+    """Until Ctrl-C, or for `rounds` seconds, one line a second. queue: that one alone."""
     console = Console()
     async with Gateway(address) as gateway:
         if not console.is_terminal:
@@ -56,7 +56,7 @@ def _page(histories: list[list[dict[str, Any]]]) -> Group:
 
 
 class Lines:
-    """Plain lines, for a pipe or a file: of each queue the last change, then each that comes; what cannot be asked once."""
+    """Plain lines, for a pipe or a file: of each queue the last change, then each new one; an outage is printed once."""
 
     def __init__(self, gateway: Gateway, queue: str | None) -> None:
         self._gateway, self._queue = gateway, queue

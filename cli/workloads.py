@@ -1,4 +1,4 @@
-"""What `headrace simulate` is to play: from a name, a file, or a queue's own past; in the world that was asked for."""
+"""The workload that `headrace simulate` plays: from a name, a file, or a queue's own past; in the world that was asked for."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LONG: Final = 60.0  # seconds: consumers take no job ahead of a queue with a lo
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line asks for. None: as the scenario has it. compress: so many times shorter is the trace played.
+    """The options of the command line. None: as the scenario has it. compress: the factor by which the trace is played faster.
 
     broker_rate: jobs/s that one broker takes and gives, for the sizing table. sweep: also every setting of a search.
     tune: what a late second costs, in pod-seconds; the first trace is tuned on.
@@ -147,7 +147,7 @@ def _too_many(name: str, count: float) -> SettingsError:
 
 
 def _with(found: Scenario, jobs: Sequence[Job], options: Options, console: Console) -> Scenario:
-    """The same with its jobs, and with so many seconds after the last arrival that the longest job can end."""
+    """The same with its jobs, and with as many seconds after the last arrival as the longest job needs to end."""
     taken = [min(job.takes, job.limit) for job in jobs]
     broken = sum(job.takes > job.limit for job in jobs)
     if broken:

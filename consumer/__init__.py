@@ -1,4 +1,4 @@
-"""Your handlers, and the program that runs them. What a handler needs is imported from here."""
+"""Your handlers, and the program that runs them. Everything that a handler needs is imported from here."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -1,7 +1,8 @@
 """Whether a queue of this process takes deliveries ahead of what it can run. Where they would wait behind long jobs while another
 consumer has a free slot, the controller, which sees both, forbids that for some seconds.
 
-They go back to the broker, which hands them to whoever can run them; and since nobody takes anything ahead, each goes back once.
+They go back to the broker, which gives them to a consumer that can run them; and since no consumer takes jobs ahead, each goes back
+once.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def by_queue(queues: Sequence[TakesAhead], supervisor: Supervisor) -> dict[str, 
 
 
 def asked_of(asked: Any, leases: Mapping[str, NothingAhead]) -> tuple[NothingAhead, float]:
-    """What the body `{"queue": "email", "seconds": 30}` asks for. Raises SettingsError for any other."""
+    """The queue and the seconds of the body `{"queue": "email", "seconds": 30}`. Raises SettingsError for any other body."""
     seconds, queue = seconds_in(asked), asked.get("queue") if isinstance(asked, dict) else None
     if seconds is None or not isinstance(queue, str) or queue not in leases:
         raise SettingsError(

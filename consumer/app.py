@@ -34,7 +34,7 @@ _log = logs.get("consumer")
 
 _PURGE_INTERVAL = 60.0  # seconds between two bounded batches of what is past its retention
 # Jobs come first: where consumers are started since many wait, the modules of a web server are loaded when the first of them run.
-# A broker that is away is said after so many seconds.
+# An unavailable broker is logged after this number of seconds.
 _PROBES_AFTER = 0.5
 # How long each part may take to close, handlers' resources included. Seconds.
 _CLOSE_WITHIN = 15.0
@@ -77,7 +77,7 @@ class Consumer:
         broker = choose.broker(self._settings, topology, clock, self.supervisor)
         store = choose.outcomes(self._settings, clock, self.supervisor)
         ledger = _ledger(store, self._settings, self.supervisor)
-        gc.freeze()  # all is loaded. What stays is not looked through again, which would hold the loop up for tens of milliseconds
+        gc.freeze()  # all is loaded. Objects that stay are not collected again, which would block the loop for tens of milliseconds
         gc.enable()
         async with AsyncExitStack() as opened:
             resources = Resources(self._registry.openers, self._registry.needs(self._names))

@@ -1,4 +1,4 @@
-"""What a handler is told besides its payload."""
+"""The data that a handler receives besides its payload."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Context:
 
     @property
     def idempotency_key(self) -> str:
-        """The same for every attempt of this delivery, so that whoever is called with it can refuse to act twice.
+        """The same for every attempt of this delivery, so that a service that is called with it can refuse to act twice.
 
         A replay by an operator has a key of its own: it is asked for because the work shall be done again.
         """
@@ -72,8 +72,8 @@ class Context:
     def progress(self, done: Any) -> None:
         """Note how far the run is: any JSON value, shown by `GET /v1/jobs/{job_id}`. From a coroutine or a thread.
 
-        It returns at once; the newest note is written about once a second. What cannot be kept, as with a result (no JSON, or more
-        than 256 KiB of it), is dropped with one log line a run: it is no reason for a job to fail.
+        It returns at once; the newest note is written about once a second. A note that cannot be kept, as with a result (no JSON,
+        or more than 256 KiB of it), is dropped with one log line a run: it is no reason for a job to fail.
         """
         try:
             text = encoded(done)

@@ -25,8 +25,8 @@ class Cordoned(Protocol):
 
 
 class Cordon(Leased):
-    """Of all queues of the process together, since it is removed as one. What has not begun is handed back at its beginning, and
-    nothing is taken while it stands."""
+    """Of all queues of the process together, since it is removed as one. Deliveries that have not begun are requeued at its
+    beginning, and none is taken while it holds."""
 
     def __init__(self, queues: Sequence[Cordoned], supervisor: Supervisor) -> None:
         """supervisor: the program's."""
@@ -47,7 +47,7 @@ class Cordon(Leased):
 
 
 def seconds_of(asked: Any) -> float:
-    """What the body `{"seconds": 15}` asks for. Raises SettingsError for any other."""
+    """The seconds of the body `{"seconds": 15}`. Raises SettingsError for any other body."""
     if (seconds := seconds_in(asked)) is None:
         raise SettingsError(
             f'the body must be {{"seconds": N}}, with N from 0 to {MOST_SECONDS:g}: the time for which nothing is taken'

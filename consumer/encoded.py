@@ -1,4 +1,4 @@
-"""What a handler gives us to keep, as JSON text: its result, and its progress."""
+"""The values that a handler gives us to keep, as JSON text: its result, and its progress."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from core.text import text_of
 
-# A record is for people; what is longer belongs into the handler's own store.
+# A record is for people; a longer text belongs into the handler's own store.
 MAX_RESULT = 262_144  # bytes
 
 

@@ -1,4 +1,4 @@
-"""What follows from how a run ended. What follows is a plan; `settle.py` carries it out."""
+"""The plan that follows from how a run ended; `settle.py` carries it out."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _CRASHED = Failure("crashed", "the run never ended: its process was killed, or l
 
 
 def after_failure(error: BaseException, policy: RetryPolicy, attempt: int, chance: Chance) -> RetryAfter | Bury:
-    """What follows from the failure of run number `attempt`: whatever was raised, it is an outcome."""
+    """The plan after the failure of run number `attempt`: every exception leads to an outcome."""
     failure = describe(error)
     if issubclass(type(error), Permanent):  # isinstance asks the error itself, which is somebody else's code
         return Bury(Reason.PERMANENT, failure)
@@ -58,13 +58,13 @@ def after_failure(error: BaseException, policy: RetryPolicy, attempt: int, chanc
 
 
 def after_crash(policy: RetryPolicy, attempt: int, chance: Chance) -> RetryAfter | Bury:
-    """What follows from run number `attempt`, which its process did not outlive."""
+    """The plan after run number `attempt`, during which its process died."""
     delay = policy.delay(attempt, chance)
     return Bury(Reason.CRASHED, _CRASHED) if delay is None else RetryAfter(delay, _CRASHED, crashed=True)
 
 
 def after_return(value: Any, ctx: Context) -> Succeed:
-    """What follows from what a handler returned. What cannot be kept is dropped with a log line: its effects have happened."""
+    """The plan after a handler returned. A result that cannot be kept is dropped with a log line: its effects have happened."""
     if value is None:
         return Succeed()
     try:

@@ -1,4 +1,4 @@
-"""What a handler forks is not a consumer: it must not answer to our signals."""
+"""A process that a handler forks is not a consumer: it must not answer to our signals."""
 
 from __future__ import annotations
 

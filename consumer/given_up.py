@@ -1,4 +1,4 @@
-"""What the broker itself gave up on (its delivery limit, its expiry), moved from `<queue>.dead` into the outcome store."""
+"""Messages that the broker itself gave up on (its delivery limit, its expiry), moved from `<queue>.dead` into the outcome store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core.topology import dead_queue
 
 
 class GivenUp:
-    """Moves the dead letters of one queue: record first, ack second, so that nothing is lost while the store is away."""
+    """Moves the dead letters of one queue: record first, ack second, so that nothing is lost while the store is unavailable."""
 
     def __init__(self, queue: str, broker: Broker, ledger: Ledger, settler: Settler, tools: Tools) -> None:
         self._mover = Mover(dead_queue(queue), queue, broker, ledger, settler, tools, self._move)

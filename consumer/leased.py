@@ -1,4 +1,4 @@
-"""What a controller asks of this process for some seconds at a time: a lease, which ends by itself when the controller has died."""
+"""A request of the controller that holds for some seconds at a time: a lease, which ends by itself when the controller has died."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def seconds_in(asked: Any) -> float | None:
 
 
 class Leased:
-    """begin, end: what is done when it begins to stand, and when it stands no longer. supervisor: the program's."""
+    """begin, end: called when the lease begins, and when it ends. supervisor: the program's."""
 
     def __init__(
         self, name: str, begin: Callable[[], Awaitable[object]], end: Callable[[], Awaitable[object]], supervisor: Supervisor
@@ -34,7 +34,7 @@ class Leased:
         self.stands = False
 
     async def put(self, seconds: float) -> None:
-        """Have it stand for so many seconds, counted from now; 0: no longer."""
+        """Hold the lease for the given number of seconds, counted from now; 0 ends it."""
         if self._closed:
             return
         if self._end is not None:
@@ -51,7 +51,7 @@ class Leased:
             self._end.cancel()
 
     def lapsed(self) -> None:
-        """Nobody has renewed it."""
+        """It was not renewed."""
 
     def changed(self) -> None:
         """It begins to stand, or stands no longer."""

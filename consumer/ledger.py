@@ -1,6 +1,6 @@
 """The consumer's side of the outcome store: claims with their leases, outcomes, dead letters.
 
-While the store is away everything waits here, and `changed` tells the queues to begin nothing more.
+While the store is unavailable everything waits here, and `changed` tells the queues to begin nothing more.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NOTE_EVERY, _CLOSE_WITHIN = 1.0, 5.0
 class Ledger:
     """Claims, settles and buries, many in one command.
 
-    lease: seconds. give_up: seconds to wait for a store that is away; None is for as long as it takes.
+    lease: seconds. give_up: seconds to wait for a store that is unavailable; None is for as long as it takes.
     supervisor: the program's, which owns what runs here beside it; without one it has its own.
     """
 
@@ -55,7 +55,7 @@ class Ledger:
         return self._presence.up
 
     async def open(self) -> None:
-        """Start renewing leases. A store that is away is waited for in the background."""
+        """Start renewing leases. A store that is unavailable is waited for in the background."""
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
                 await self.store.open()
@@ -81,7 +81,7 @@ class Ledger:
             _log.warning("the outcome store could not be closed", why=logs.brief(error))
 
     def wait_no_longer(self) -> None:
-        """The program is ending: nothing waits for a store that is away."""
+        """The program is ending: nothing waits for a store that is unavailable."""
         self._presence.wait_no_longer()
 
     async def claim(self, claim: Claim, lost: Callable[[], None]) -> Answer:
@@ -160,7 +160,7 @@ class Ledger:
                     self._presence.went_away(error)
 
     async def _renew(self) -> None:
-        """Renew all, in commands of bounded size. Raises StoreUnavailable. A record that is unusable is told of by its outcome."""
+        """Renew all, in commands of bounded size. Raises StoreUnavailable. An unusable record is reported by its outcome."""
         held = list(self._held.values())
         answers = await asyncio.gather(*(self._renewals.ask(claim) for claim, _ in held), return_exceptions=True)
         for (claim, lost), answer in zip(held, answers, strict=True):

@@ -1,4 +1,4 @@
-"""Dead letters: what is kept of a delivery that is given up, and how it is told of."""
+"""Dead letters: the parts of a delivery that is given up which are kept, and how the dead letter is reported."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _LOOKS = 3
 class Liveness:
     """Looks at each queue; `stalled` says what is wrong with those that get nothing though they should.
 
-    give_up: called with the reason when runs stay so long after their time limit: nothing but the end of the process ends them,
+    give_up: called with the reason when runs have not ended long after their time limit: only the end of the process ends them,
     and until then they keep slots, and whatever waits behind them.
     """
 
@@ -86,4 +86,4 @@ async def _has_ready(runtime: QueueRuntime) -> bool:
     try:
         return (await runtime.depth()).ready > 0
     except BrokerError:
-        return False  # unknown: the broker is away, which a restart of ours does not mend
+        return False  # unknown: the broker is unavailable, which a restart of ours does not mend

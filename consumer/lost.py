@@ -1,4 +1,4 @@
-"""What was delayed for a queue that was gone by then: into the queue where that is there again, else to the dead letters."""
+"""Messages that were delayed for a queue that was gone by then: into the queue if it exists again, else to the dead letters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from core.ports import Broker, Message
 
 
 class Lost:
-    """Works off the broker's `lost` queue, whichever queues this process consumes: nobody else may know those that are gone.
+    """Works off the broker's `lost` queue, whichever queues this process consumes: no other program may know those that are gone.
 
     source: that queue. queues: those that the contracts know, which will be there again.
     """

@@ -1,4 +1,4 @@
-"""Deliveries that nobody runs, taken from one of the broker's own queues and moved to where they belong."""
+"""Deliveries that no consumer runs, taken from one of the broker's own queues and moved to where they belong."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Mover:
         self._moving: dict[asyncio.Task[None], Taken] = {}
 
     async def drain(self, seconds: float) -> None:
-        """Let what is being moved end within `seconds`; what waits goes back at once."""
+        """Let the moves under way end within `seconds`; waiting messages are requeued at once."""
         for taken in self._moving.values():
             taken.end_early(Stop.DRAIN)
         if self._moving:

@@ -14,7 +14,8 @@ _log = logs.get("consumer.once")
 
 # Seconds between two looks at whether a delivery could have come.
 _LOOK = 0.1
-# A controller asks for figures every second or so. The last ones, which count the delivery that has ended, are kept for it so long.
+# A controller polls the figures every second or so. The last ones, which count the delivery that has ended, are kept for its poll
+# for this number of seconds.
 _TOLD_WITHIN = 3.0
 
 
@@ -25,17 +26,17 @@ class Queue(Protocol):
     def subscribed(self) -> bool: ...
 
     async def finish(self) -> None:
-        """Ask for no other delivery; what was given stays."""
+        """Ask for no other delivery; deliveries that were given stay."""
 
     def go_on(self) -> None:
-        """What was given may begin; what came beside it goes back."""
+        """Let the delivery that was taken begin, and requeue those that came beside it."""
 
 
 class Once:
     """Lets one delivery of all queues of the process through. closed: no queue gives another one.
 
-    The others are not asked for: the run begins when it is closed, so that a short run is followed by none. What was on its way by
-    then, from another of its queues, is handed back.
+    The others are not asked for: the run begins when it is closed, so that a short run is followed by none. A delivery that was on
+    its way by then, from another of its queues, is requeued.
     """
 
     def __init__(self, supervisor: Supervisor) -> None:
@@ -86,7 +87,7 @@ class Once:
         await asyncio.Event().wait()  # until the program has ended
 
     async def _let_it_be_told(self) -> None:
-        """Where nobody has ever asked, nobody will."""
+        """Without a poll so far, none will come."""
         if self._asked_for_figures:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_TOLD_WITHIN):

@@ -13,7 +13,7 @@ from telemetry.supervisor import Beat
 
 _log = logs.get("consumer.ledger")
 
-# The store is asked whether it is back after 0.1 s, then at growing, jittered intervals of up to 2 s. They begin anew only when it
+# The store is asked whether it is back after 0.1 s, then at growing, jittered intervals of up to 2 s. They begin again only when it
 # has stayed for STEADY: one that comes and goes is asked no more often than one that is gone.
 FIRST_PAUSE, LAST_PAUSE, STEADY = 0.1, 2.0, 10.0
 # An adapter answers within its own timeouts; this is for one that does not. Seconds.
@@ -24,7 +24,7 @@ IDLE = 5.0
 
 
 class Presence:
-    """Told when the store went away; finds out when it is back.
+    """Learns of an unavailable store from its callers; finds out when it is back.
 
     ask: raises StoreUnavailable while the store does not take writes. Called before anything else is when it may be back.
     look: the same, for a store that is up.
@@ -47,7 +47,7 @@ class Presence:
         self.changed: list[Callable[[bool], None]] = []
 
     async def back(self) -> None:
-        """Wait until the store is back. Raises StoreUnavailable as soon as nobody shall wait for it any more."""
+        """Wait until the store is back. Raises StoreUnavailable as soon as callers are to wait for it no longer."""
         await self._may_go_on.wait()
         if not self.up:
             raise StoreUnavailable("the outcome store is away, and this program is ending")
@@ -57,7 +57,7 @@ class Presence:
         self._answered_at = self._loop.time()
 
     def wait_no_longer(self) -> None:
-        """The program is ending: what waits for the store gives up, now and from now on."""
+        """The program is ending: callers that wait for the store give up, now and from now on."""
         self._impatient = True
         self._may_go_on.set()
 

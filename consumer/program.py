@@ -52,9 +52,9 @@ def main() -> int:
 def serve(program: Coroutine[Any, Any, int]) -> int:
     """Run to the end, on a loop of our own. The exit code, unless something is left behind: then the process ends here.
 
-    A task of a handler's own that raises SystemExit or KeyboardInterrupt stops the loop, and the loop goes on. What does not end
-    with the program, a task that swallows its cancellation or a thread that runs on, is left behind: a loop's usual end, and the
-    interpreter's, would wait for it for ever.
+    A task of a handler's own that raises SystemExit or KeyboardInterrupt stops the loop, and the loop goes on. A part that does not
+    end with the program, a task that swallows its cancellation or a thread that runs on, is left behind: a loop's usual end, and
+    the interpreter's, would wait for it for ever.
     """
     leave_signals_to_parents()
     loop = uvloop.new_event_loop()

@@ -22,7 +22,7 @@ class PutOff:
     """Puts the deliveries of one queue off.
 
     hold: seconds since a delivery came for which it may be held; None is for as long as it takes.
-    hand_back: what becomes of one that could not be put off. changed: called when `stuck` may have changed.
+    hand_back: called with one that could not be put off. changed: called when `stuck` may have changed.
     """
 
     def __init__(self, queue: str, chance: Chance, hold: float | None, hand_back: Callable[[Taken], None]) -> None:

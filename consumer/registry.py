@@ -45,7 +45,7 @@ def handler(job_type: str, *, queue: str) -> Callable[[Function], Function]:
     """Mark a coroutine or a plain function as the handler of a job type in one queue.
 
     It is called with the payload and a `Context`; each further parameter gets the resource of its annotated type.
-    What it returns is the result, if JSON. A plain function runs in a thread.
+    Its return value is the result, if JSON. A plain function runs in a thread.
     """
 
     def mark(function: Function) -> Function:
@@ -109,7 +109,7 @@ class Registry:
         return [handler for handler in self._handlers.values() if handler.queue in wanted]
 
     def missing(self, queues: Iterable[str]) -> list[tuple[str, str]]:
-        """(queue, job type) that the contracts send to `queues`, and nobody handles."""
+        """(queue, job type) that the contracts send to `queues`, and that have no handler."""
         wanted = set(queues)
         return [(q, c.name) for c in self.catalogue for q in c.queues if q in wanted and (q, c.name) not in self._handlers]
 

@@ -1,4 +1,4 @@
-"""What handlers need, opened once a process and closed at its end."""
+"""The resources that handlers need, opened once a process and closed at its end."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Resources:
             self._open[kind] = await self._enter(opener)
 
     async def __aexit__(self, *_: object) -> None:
-        """Close in the task that opened, as some libraries ask for. What a closer raises is told, and no reason to stay."""
+        """Close in the task that opened, as some libraries ask for. A closer's error is logged, and does not stop the closing."""
         try:
             async with asyncio.timeout(_CLOSE_WITHIN):
                 await self._stack.aclose()

@@ -29,7 +29,7 @@ class Run(Breakable, Protocol):
 
 
 class CoroutineRun:
-    """In a task of its own: whatever a handler does to its task, it does to nobody else's. That takes some 8 µs of CPU a run."""
+    """In a task of its own: a handler that harms its task harms no other task. That takes some 8 µs of CPU a run."""
 
     def __init__(self, call: Call, ctx: Context, loop: asyncio.AbstractEventLoop) -> None:
         self._ctx = ctx
@@ -72,7 +72,7 @@ class CoroutineRun:
 
 class ThreadRun:
     """A plain function in a thread. It cannot be stopped: past its time limit `ctx.check()` raises in it, a metric counts it,
-    and we go on waiting, for as long as `Liveness` lets us. What it returns late still counts, because its effects have happened.
+    and we go on waiting, for as long as `Liveness` lets us. A late result still counts, because its effects have happened.
     """
 
     def __init__(self, call: Call, ctx: Context, threads: Executor, clock: Clock) -> None:

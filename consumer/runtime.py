@@ -74,12 +74,13 @@ class QueueRuntime:
 
     @property
     def paused(self) -> bool:
-        """Whether nothing is taken, or nothing begun: the store is away, we are cordoned, draining, or have our one delivery."""
+        """Whether nothing is taken, or nothing begun: the store is unavailable, we are cordoned or draining, or have our
+        delivery."""
         return self._draining or self._cordoned or self._finished or self.blind
 
     @property
     def blind(self) -> bool:
-        """Whether the outcome store is away."""
+        """Whether the outcome store is unavailable."""
         return self._ledger is not None and not self._ledger.up
 
     @property
@@ -88,7 +89,7 @@ class QueueRuntime:
         return self._settler.later.stuck
 
     def overstaying(self, seconds: float) -> int:
-        """Runs that have not ended so many seconds after their time limit."""
+        """Runs that have not ended within `seconds` after their time limit."""
         since = self._loop.time() - seconds
         runs = (taken.run for taken in self._tasks.values())
         return sum(1 for run in runs if run is not None and run.overdue_since is not None and run.overdue_since < since)
@@ -109,7 +110,7 @@ class QueueRuntime:
         return self._broker.unready() is None
 
     def figures(self) -> QueueFigures:
-        """What the controller is told."""
+        """The figures for the controller."""
         now = self._tools.clock.steady()
         told = self._tally.figures(self.held, now, paused=self.blind or self.stuck, cordoned=self._cordoned)
         takes = self._begins and not self.paused and self._subscription.active
@@ -130,9 +131,9 @@ class QueueRuntime:
         await self._subscribe()
 
     async def cordon(self) -> None:
-        """Take nothing more and hand back what has not begun; what runs goes on.
+        """Take nothing more and requeue deliveries that have not begun; running ones go on.
 
-        What the broker sent before it knew begins where a slot is free, as in a drain.
+        Deliveries that the broker sent before it got the cancellation begin where a slot is free, as in a drain.
         """
         self._cordoned = True
         await _all(s.pause() for s in self._subscriptions())
@@ -143,7 +144,7 @@ class QueueRuntime:
         await self._resume()
 
     async def take_what_runs(self) -> None:
-        """Hold no more than can run, and hand back what waits for a slot; what runs goes on."""
+        """Hold no more than can run, and requeue deliveries that wait for a slot; running ones go on."""
         if self._concurrency >= self._most:
             return
         self._most = self._concurrency
@@ -164,20 +165,21 @@ class QueueRuntime:
             await self._subscribe()
 
     async def finish(self) -> None:
-        """Take no other delivery, now or later; what we have stays. The broker's dead letters are moved as before."""
+        """Take no other delivery, now or later; held ones stay. The broker's dead letters are moved as before."""
         self._finished = True
         await _all([self._subscription.pause()])
 
     def go_on(self) -> None:
-        """What we have may begin, and what came beside it goes back."""
+        """Let the deliveries that we have begin, and requeue those that came beside them."""
         self._begin_or_not()
         self._hand_back_late()
 
     async def drain(self, seconds: float) -> None:
         """Take nothing more, hand back what has not begun, let what runs end within `seconds`, hand back the rest.
 
-        What the broker sent before it knew still begins where a slot is free: a consumer that is taken away at little load would
-        else hand back a job now and then. However a handler takes its end, this ends within `seconds` and some 50 s.
+        Deliveries that the broker sent before it got the cancellation still begin where a slot is free: a consumer
+        that is removed at little load would else requeue a job now and then. However a
+        handler takes its end, this ends within `seconds` and some 50 s.
         """
         self._draining = True
         await _all(s.pause() for s in self._subscriptions())
@@ -196,7 +198,7 @@ class QueueRuntime:
         self._way.close()
 
     def hand_back_overdue(self) -> None:
-        """Hand back what has waited so long for its turn that the broker would take the channel away before its run could end."""
+        """Requeue deliveries that have waited until the broker would take the channel away before their runs could end."""
         settings = self._tools.settings
         if settings.hold_limit is not None:
             limit = max(0.0, settings.hold_limit - self._tools.registry.longest_limit([self.queue])[0])
@@ -316,7 +318,7 @@ class QueueRuntime:
 
 
 async def _all(calls: Iterable[Awaitable[None]]) -> None:
-    """Wait for all, for a bounded time; what fails is logged, and the others go on."""
+    """Wait for all, for a bounded time; a failure is logged, and the others go on."""
     tasks = [asyncio.ensure_future(call) for call in calls]
     try:
         await asyncio.wait(tasks, timeout=_ANSWER_WITHIN)

@@ -8,12 +8,12 @@ from pydantic import Field
 
 from core.settings import Settings
 
-# Seconds. A contract that says nothing has a time limit of so many.
+# The time limit of a contract that sets none, in seconds.
 _LONG = 60.0
 
 
 class ConsumerSettings(Settings):
-    """What a consumer needs besides the shared settings. Durations are seconds."""
+    """The settings of a consumer besides the shared ones. Durations are seconds."""
 
     queues: str = Field("", description="Which queues to consume, with commas between; empty is all. `--queues` goes before it.")
     concurrency: int = Field(32, ge=1, le=10_000, description="How many handlers of one queue run at once in this process.")

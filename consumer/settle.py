@@ -1,4 +1,4 @@
-"""Carrying out a plan: the outcome first, then what the broker is told. This order is promise 2: every delivery settles."""
+"""Carrying out a plan: the outcome first, then the ack, nack or reject. This order is promise 2: every delivery settles."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SETTLEMENTS = ("succeeded", "retry", "dead", "returned", "repeated")
 
 
 class Settler:
-    """Settles the deliveries of one queue. Without a ledger (`none:`) only the broker is told.
+    """Settles the deliveries of one queue. Without a ledger (`none:`) only the broker gets the settlement.
 
     hold: seconds for which a delivery may be held, or None.
     """
@@ -54,12 +54,12 @@ class Settler:
                 await self._dead(taken, claim, reason, failure)
 
     async def unusable(self, taken: Taken, error: BadRecord) -> None:
-        """What the store has of it, or would have, cannot be used: to the dead letters with it, and the others go on."""
+        """The store's record of it cannot be read or written: it goes to the dead letters with its record, and the others go on."""
         taken.stage = Stage.SETTLING
         await self.letters.bury(taken, Reason.RECORD, Failure("record", logs.brief(error)))
 
     async def given_up(self, taken: Taken, claim: Claim) -> None:
-        """The broker gave it up, and its claim is ours: nobody runs it. Raises StoreUnavailable or BadRecord."""
+        """The broker gave it up, and its claim is ours: it does not run. Raises StoreUnavailable or BadRecord."""
         taken.stage = Stage.SETTLING
         reason = taken.delivery.death or Reason.REJECTED
         failure = Failure("broker", f"the broker gave it up: {reason.value}")
@@ -76,7 +76,7 @@ class Settler:
     async def left(self, taken: Taken, envelope: Envelope) -> bool:
         """Leave it to another process, which has its handler: in a rollout there are old ones and new ones. No attempt is counted.
 
-        False: it went astray too often, and nobody seems to have one.
+        False: it went astray too often, and no consumer seems to have one.
         """
         if envelope.astray >= MOST_ASTRAY:
             return False
@@ -156,7 +156,7 @@ class Settler:
     ) -> bool:
         """Write the outcome. False: refused, and the delivery is handed back.
 
-        The claim was taken over, so that another message does the work: then this one is dropped when it is claimed anew. Or the
+        The claim was taken over, so that another message does the work: then this one is dropped when it is claimed again. Or the
         store was set back to a time before the claim, and there is no other message.
         """
         assert self._ledger is not None  # noqa: S101 - a claim exists only with a ledger

@@ -1,4 +1,4 @@
-"""What may kill its process runs alone among its like, so that it takes no other suspect with it."""
+"""A job that may kill its process runs alone among its like, so that it takes no other suspect with it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Suspects:
         self._asking: dict[Callable[[], bool], None] = {}
 
     def ask(self, begin: Callable[[], bool]) -> None:
-        """Call `begin` when nobody has the turn; it says whether it takes it. Asking twice is asking once."""
+        """Call `begin` when the turn is free; it returns whether it takes it. Asking twice is asking once."""
         self._asking[begin] = None
         self._next()
 

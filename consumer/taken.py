@@ -30,7 +30,7 @@ class Stage(Enum):
 
 
 class Breakable(Protocol):
-    """A run that can be told to end.
+    """A run that can be ended from outside.
 
     overdue_since: when it was past its time limit, in seconds of the loop's clock; None: it is not.
     """
@@ -42,12 +42,12 @@ class Breakable(Protocol):
 
 
 class Taken:
-    """What the broker gave us.
+    """A delivery of the broker.
 
     queue: whose delivery it is; a dead-letter queue holds those of another.
     envelope: what its headers say, or why they cannot be read; readable: the same, or None. since: when it came, in seconds of
     the loop's clock.
-    stop: set when we end its work early. Whatever is cancelled without it was cancelled by somebody else, and that is an error.
+    stop: set when we end its work early. A cancellation without it comes from elsewhere, and is an error.
     run: the run that is under way.
     """
 

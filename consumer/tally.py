@@ -1,4 +1,4 @@
-"""What a queue's runtime counts of itself for the controller."""
+"""The figures that a queue's runtime counts of itself for the controller."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from core.figures import RECENT_SECONDS, QueueFigures, p95
 from core.lasting import Lasting
 from core.returning import Returning
 
-# A quantile of so many is good to a few per cent; more would cost memory and tell nothing.
+# A quantile of this number of samples is good to a few per cent; more would cost memory and add nothing.
 _MOST_RECENT = 1000
 
 

@@ -1,4 +1,4 @@
-"""The way of one delivery: claimed, run, settled. Whatever happens on it, it ends settled or handed back."""
+"""The way of one delivery: claimed, run, settled. In every case it ends settled or requeued."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ from telemetry import logs, metrics
 
 _log = logs.get("consumer.runtime")
 
-# What could not be settled for a reason that nobody foresaw goes back after about a second, so that it does not go round and round.
+# A delivery that could not be settled for an unforeseen reason is requeued after about a second, so that it does not go round and
+# round.
 _HAND_BACK_PAUSE = 1.0
 # For a job type without a handler here, or without a contract: the contract's own is not known.
 _ANY_POLICY = RetryPolicy()
@@ -41,7 +42,7 @@ _ANY_POLICY = RetryPolicy()
 
 @dataclass(frozen=True)
 class Tools:
-    """What the queues of one process share.
+    """The parts that the queues of one process share.
 
     threads: makes the pool in which the plain functions of a queue run, for that many at once; called when the first one does.
     once: of a process that takes one delivery.
@@ -88,7 +89,7 @@ class Way:
         self._handler_seconds = {h.contract.name: metrics.HANDLER_SECONDS.labels(queue, h.contract.name) for h in handlers}
 
     def close(self) -> None:
-        """What runs on in a thread is left behind."""
+        """Runs that go on in a thread are left behind."""
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -106,7 +107,7 @@ class Way:
         except StoreUnavailable as error:
             _log.warning("handing back: the outcome store was away too long", queue=self._queue, why=logs.brief(error))
             self._settler.hand_back(taken)
-        except BaseException as error:  # a fault of ours, or a cancellation that is nobody's: its lease ends its claim
+        except BaseException as error:  # a fault of ours, or a cancellation of unknown origin: its lease ends its claim
             failure = describe(error)
             _log.error("a delivery could not be settled: handing it back", queue=self._queue, why=f"{failure}")
             await taken.wait(self._tools.chance.uniform(0.5, 1.5) * _HAND_BACK_PAUSE)
@@ -156,7 +157,7 @@ class Way:
         return _ANY_POLICY if contract is None else contract.retry
 
     async def _run(self, taken: Taken, envelope: Envelope, claim: Claim | None, handler: Handler | None) -> Plan | None:
-        """What follows from the run; None: it was broken off, and the delivery is settled for now."""
+        """The plan after the run; None: it was broken off, and the delivery is settled for now."""
         now = self._tools.clock.wall()
         if envelope.deadline is not None and now > envelope.deadline:
             return Bury(Reason.EXPIRED, Failure("deadline", f"{now - envelope.deadline:.1f} s past its deadline"))
@@ -176,7 +177,7 @@ class Way:
         ended = await self._watched(run, taken, ctx, waited)
         if ended is not None and ended.error is None:
             return after_return(ended.value, ctx)
-        if ended is None or ended.error is None or taken.stop is not None:  # whatever it raised: we had told it to end
+        if ended is None or ended.error is None or taken.stop is not None:  # whatever it raised: we had asked it to end
             await self._broken_off(taken, claim, runs_on=ended is None)
             return None
         return after_failure(ended.error, handler.contract.retry, envelope.attempt, self._tools.chance)
@@ -214,11 +215,11 @@ class Way:
 
     async def _broken_off(self, taken: Taken, claim: Claim | None, *, runs_on: bool) -> None:
         if taken.stop is Stop.LOST:
-            # Somebody else's now, by a message of their own; unless the store was set back to a time before our claim, and ours is
-            # the only one. Whoever claims it next is told which.
+            # Another consumer's now, by a message of its own; unless the store was set back to a time before our claim, and our
+            # message is the only one. The answer to the next claim shows which.
             self._settler.hand_back(taken)
             return
-        # Beside a function that runs on in its thread nobody may run a second one: its claim ends with its lease.
+        # Beside a function that runs on in its thread no second one may run: its claim ends with its lease.
         if claim is not None and not runs_on:
             await self._settler.give_up_claim(claim)
         self._settler.hand_back(taken)
@@ -236,4 +237,4 @@ def after_unpublished(taken: Taken, envelope: Envelope) -> Envelope:
 
 
 def _nothing(_: Any) -> None:
-    """Without a ledger nobody keeps a run's progress."""
+    """Without a ledger a run's progress is not kept."""

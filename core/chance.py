@@ -16,14 +16,14 @@ from core.clock import Clock
 
 
 class Draw(Protocol):
-    """What is drawn for a delay; `random.Random` is one."""
+    """The source of random delays; `random.Random` is one."""
 
     def uniform(self, low: float, high: float) -> float:
         """A number drawn evenly from `low` to `high`."""
 
 
 class Chance(Draw, Protocol):
-    """What is drawn: delays, and ids that nobody else has."""
+    """Random values: delays, and ids that are unique."""
 
     def bits(self, count: int) -> int:
         """A whole number of `count` random bits. Not for secrets."""

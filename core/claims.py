@@ -1,8 +1,8 @@
 """The rules of a claim, as arithmetic: who may run a delivery, and whose word of it counts. Every store follows these.
 
-A delivery moves forward by (replay, attempt), and within an attempt from queued over running to how it ended. What a store has
-forgotten (it was emptied, restarted without its last writes, or a replica took over) is not refused but written anew: only a claim
-that somebody else took over, or a state that is further on, is.
+A delivery moves forward by (replay, attempt), and within an attempt from queued over running to how it ended. A record that a store
+has forgotten (it was emptied, restarted without its last writes, or a replica took over) is not refused but written again: only a
+claim that somebody else took over, or a state that is further on, is.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from core.ports import Answer, Claim, Verdict
 
 
 class Stored(NamedTuple):
-    """What is stored of a delivery. lease_until, next_at: seconds of the store's clock; a lease whose owner is known to be dead
-    ends at 0. crashed: the claim was given as CRASHED, which whoever asks for it again is told again."""
+    """The stored record of a delivery. lease_until, next_at: seconds of the store's clock; a lease whose owner is known to be dead
+    ends at 0. crashed: the claim was granted as CRASHED, and is again to its owner."""
 
     state: State
     replay: int = 0

@@ -12,7 +12,8 @@ from typing import NamedTuple, Protocol
 
 
 class BootTime(NamedTuple):
-    """Seconds since a machine's boot, and which boot: what one process writes down, another on this machine can compare."""
+    """Seconds since a machine's boot, and which boot: a time that one process writes down can be compared by another on this
+    machine."""
 
     boot: str
     seconds: float
@@ -52,7 +53,7 @@ def _boot_id() -> str:
 
 
 class ManualClock:
-    """A clock that moves when it is told to, for tests and simulations."""
+    """A clock that moves only when it is set, for tests and simulations."""
 
     def __init__(self, wall: float = 1_750_000_000.0) -> None:
         self._wall = wall

@@ -16,7 +16,7 @@ _Asked = tuple[Item, "asyncio.Future[Result]", Hashable]
 class Coalescer(Generic[Item, Result]):
     """Turns many `ask(item)` into few `run(items)`.
 
-    What is asked for while `in_flight` calls are under way waits and goes with the next one, so that a slow server gets
+    An item that is asked for while `in_flight` calls are under way waits and goes with the next one, so that a slow server gets
     larger batches, not more of them. StoreUnavailable is the failure of every item of its batch. Any other error is one item's: the
     batch is halved until it is found, and the others get their answers.
 

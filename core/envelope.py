@@ -1,7 +1,7 @@
-"""What travels with a payload: text headers, and nothing else, on every broker.
+"""The metadata that travels with a payload: text headers, and nothing else, on every broker.
 
 A message is a CloudEvent 1.0 in binary mode of the AMQP binding: `cloudEvents_*` headers, and the payload as the body.
-What Headrace adds has headers of its own, `headrace-*`; the trace context is W3C's.
+Headrace's additions have headers of their own, `headrace-*`; the trace context is W3C's.
 
 Versions that this release reads: 1 (`headrace-version: 1`), and 0, which is a bare CloudEvent as any other producer
 sends it, with none of our headers. Everything else is refused with `UnknownVersion`.
@@ -29,7 +29,7 @@ _MOST = 999_999_999
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What is known of a delivery besides its payload.
+    """The metadata of a delivery besides its payload.
 
     accepted_at, deadline: Unix seconds.
     attempt: the run that this message asks for, 1 first.
@@ -88,7 +88,7 @@ class Envelope:
         return replace(self, astray=min(self.astray + 1, _MOST))
 
     def replayed(self, number: int, *, crashed: bool = False) -> Envelope:
-        """The envelope of this replay: attempts start anew, and the deadline is gone, or it would expire at once.
+        """The envelope of this replay: attempts start again at 1, and the deadline is gone, or it would expire at once.
 
         crashed: it died of a crash, so that its first run is again that of what may kill.
         """
@@ -105,8 +105,8 @@ class Envelope:
     def read(cls, headers: Mapping[str, str], now: float) -> Envelope:
         """Read headers. Raises UnknownVersion, or EnvelopeError naming the header that is missing or wrong.
 
-        What is read can be written: `read(envelope.headers())` gives the same envelope. So times are of the years 1 to 9999, and to
-        the millisecond; what lies outside becomes the nearest.
+        Every envelope that was read can be written: `read(envelope.headers())` gives the same one. So times are of
+        the years 1 to 9999, and to the millisecond; a time outside becomes the nearest.
 
         `now` (Unix seconds) stands in for the time of a CloudEvent that has none: CloudEvents makes it optional.
         """
@@ -133,7 +133,7 @@ class Envelope:
 
 
 def trace_headers(headers: Mapping[bytes, bytes]) -> tuple[tuple[str, str], ...]:
-    """The W3C trace context of a request, for `Envelope.trace`; what is malformed or too long is left out.
+    """The W3C trace context of a request, for `Envelope.trace`; a malformed or too long part is left out.
 
     headers: as ASGI gives them, names in lower case.
     """

@@ -133,7 +133,7 @@ class NotReplayable(HeadraceError):
 
 
 class BadRecord(HeadraceError):
-    """What is stored of one item cannot be read, or the item cannot be written; the store works for others."""
+    """The stored record of one item cannot be read, or the item cannot be written; the store works for others."""
 
 
 class SignalError(HeadraceError):
@@ -145,7 +145,7 @@ class ActuatorError(HeadraceError):
 
 
 class HandlerError(HeadraceError):
-    """What a handler raises to speak to the runtime."""
+    """The errors that a handler raises to control its delivery."""
 
 
 class Permanent(HandlerError):

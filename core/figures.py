@@ -1,4 +1,4 @@
-"""What a consumer tells the controller of itself, at `/figures` beside its metrics: small, so that many can be asked every tick."""
+"""A consumer's report to the controller, at `/figures` beside its metrics: small, so that many can be polled every tick."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class QueueFigures:
 
     in_flight, held: jobs in handlers, and taken from the broker without being settled.
     settled: deliveries ever that ended here, in whatever way but handed back; done: those that do not
-    come again as a retry; None is not told, by a consumer of an older version. busy_seconds: ever spent in handlers, those that
+    come again as a retry; None is not reported, by a consumer of an older version. busy_seconds: ever spent in handlers, those that
     run now included. lasts: seconds within which all that runs is expected to end. paused: nothing is begun for now, since its
     outcome could not be recorded. cordoned: nothing is taken, since the process is to be removed; one that does not tell cannot be
     cordoned. returned: retries ever that were put off here and have fallen due; due_soon: those that will within SOON_SECONDS
-    (`core/returning.py`). The five are None where they are not told. recent: jobs that the four latencies (seconds) are of; with
-    none of them they are 0 and say nothing.
+    (`core/returning.py`). The five are None where they are not reported. recent: jobs that the four latencies (seconds) are of;
+    with none of them they are 0 and say nothing.
     slow_seconds, slow_trace: of the slowest of them, waiting included.
     free: slots in which a delivery would begin at once. waited: seconds that the oldest delivery that was taken ahead has waited
-    for a slot; 0 where none waits. Both are None where they are not told.
+    for a slot; 0 where none waits. Both are None where they are not reported.
     """
 
     in_flight: int = 0

@@ -1,4 +1,4 @@
-"""What the controller saw and decided, as plain records, so that whoever reads them need not know the controller."""
+"""The controller's observations and decisions, as plain records, so that their readers need not know the controller."""
 
 from __future__ import annotations
 
@@ -68,4 +68,4 @@ class Journal(Protocol):
         """Keep a text for each queue."""
 
     async def recall(self, queue: str) -> tuple[str, float] | None:
-        """What was kept last, and how many seconds ago by the store's clock; None if nothing was."""
+        """The record kept last, and its age in seconds by the store's clock; None if there is none."""

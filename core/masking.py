@@ -6,7 +6,7 @@ import re
 
 # Longer texts are cut before they are looked through: a server's answer may be of any length, and these take 0.05 s at worst.
 _MOST = 20_000
-# What a field that holds one is called, with any word before it: `password`, `DB_PASSWORD`, `dbPassword`, `PGPASSWORD`. A hyphen
+# Names of fields that hold one, with any word before it: `password`, `DB_PASSWORD`, `dbPassword`, `PGPASSWORD`. A hyphen
 # begins another word, of kinds and actions, not of fields: `reset-password`.
 _KEY = (
     r"(?<![A-Za-z0-9_])(?<![A-Za-z0-9_]-)[A-Za-z0-9_]{0,60}"
@@ -37,7 +37,7 @@ def masked(text: str) -> str:
 
 
 def masked_beginning(text: str, most: int) -> str:
-    """The same, and at most so many characters, below 10,000. Masked before it is cut: half a URL is not known for one."""
+    """The same, and at most `most` characters, below 10,000. Masked before it is cut: half a URL is not known for one."""
     return masked(text[:_MOST])[:most]
 
 

@@ -1,4 +1,4 @@
-"""What a job type is, and the states that its deliveries pass through."""
+"""Job types, and the states that their deliveries pass through."""
 
 from __future__ import annotations
 

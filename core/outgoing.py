@@ -19,7 +19,7 @@ from urllib.request import getproxies_environment
 from core.errors import SettingsError
 
 CA_FILE = "HEADRACE_CA_FILE"
-# OpenSSL's words for a chain that ends with nobody whom we know.
+# OpenSSL's words for a chain that ends with an unknown authority.
 _UNKNOWN = ("local issuer certificate", "self-signed certificate", "self signed certificate")
 Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -58,7 +58,7 @@ def private(ca_file: str) -> ssl.SSLContext:
 
 
 def untrusted(error: BaseException | None) -> str:
-    """What to mend where a certificate was refused, to stand behind the error's own text; else empty."""
+    """The remedy for a refused certificate, to follow the error's own text; else empty."""
     for one in _chain(error):
         if isinstance(one, ssl.SSLCertVerificationError):
             # By its text: aiohttp derives an error of its own from this one, without the code.
@@ -90,7 +90,7 @@ class Outgoing:
         return cls(ca_file, {name: url for name, url in getproxies_environment().items() if name in ("http", "https", "no")})
 
     def context(self) -> ssl.SSLContext | bool:
-        """What aiohttp takes as `ssl`: True is its own, of the system's authorities. Raises ValueError."""
+        """The `ssl` argument for aiohttp: True is its own, of the system's authorities. Raises ValueError."""
         return trusting(self.ca_file) if self.ca_file else True
 
     def proxy(self, url: str) -> str | None:

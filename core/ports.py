@@ -54,7 +54,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """What is in a queue. None is unknown, which is not 0."""
+    """The number of messages in a queue. None is unknown, which is not 0."""
 
     ready: int
     unacked: int | None = None
@@ -63,7 +63,7 @@ class Depth:
 
 
 class Subscription(Protocol):
-    """A consumer's hold on one queue. What it was given stays its own until it is settled or the subscription closes.
+    """A consumer's hold on one queue. A delivery stays its own until it is settled or the subscription closes.
 
     The three sync methods never block and never fail: they are gathered and sent together at the end of the loop's turn.
     On a connection that has died they do nothing, because the broker hands the delivery out again.
@@ -87,15 +87,15 @@ class Subscription(Protocol):
         """
 
     async def pause(self) -> None:
-        """Take nothing more. What is held stays held."""
+        """Take nothing more. Held deliveries stay held."""
 
     async def resume(self) -> None:
-        """Take deliveries, from now on or again; what is held still counts towards the prefetch. Returns when the broker counts
+        """Take deliveries, from now on or again; held deliveries still count towards the prefetch. Returns when the broker counts
         us as a consumer, or after the connect timeout: it goes on in the background."""
 
     def limit(self, prefetch: int) -> None:
-        """Hold at most so many. A greater one counts from the next `resume` on; a lower one from the next after a `pause`: what was
-        taken before, or is on its way, stays."""
+        """Hold at most `prefetch` deliveries. A greater limit counts from the next `resume` on; a lower one from the next after a
+        `pause`: deliveries that were taken before, or are on their way, stay."""
 
     async def close(self) -> None:
         """Take nothing more, and hand back what is held."""
@@ -117,7 +117,7 @@ class Broker(Protocol):
 
     async def open(self) -> None:
         """Connect and declare the topology. Returns when ready or after the connect timeout, and goes on trying:
-        `unready` tells. Raises nothing for a broker that is away."""
+        `unready` tells. Raises nothing for a broker that is unavailable."""
 
     async def close(self) -> None:
         """Send what is gathered, close the connections. Subscriptions are closed before."""
@@ -144,7 +144,7 @@ class Broker(Protocol):
         """Why jobs cannot be published now, or None."""
 
     async def advice(self) -> list[str]:
-        """What an operator should mend although jobs can be published. Raises BrokerUnavailable."""
+        """Advice to an operator about a broker to which jobs can be published nevertheless. Raises BrokerUnavailable."""
 
 
 # ------------------------------------------------------------------------------------------------- outcomes and claims
@@ -175,7 +175,7 @@ class Claim:
 
 
 class Verdict(StrEnum):
-    """What a claim is answered with. The rules, on what is stored for (queue, job_id); `core/claims.py` computes them:
+    """The answer to a claim. The rules, on the stored record for (queue, job_id); `core/claims.py` computes them:
 
     nothing                                            → GRANTED
     a newer replay                                     → STALE
@@ -263,7 +263,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRecord:
-    """What the store knows of one delivery. Times are Unix seconds."""
+    """The store's record of one delivery. Times are Unix seconds."""
 
     queue: str
     state: State
@@ -311,7 +311,7 @@ class OutcomeStore(Protocol):
     async def close(self) -> None: ...
 
     async def ping(self) -> None:
-        """Return if the store takes writes: a server that answers and refuses them is away."""
+        """Return if the store takes writes: a server that answers and refuses them is unavailable."""
 
     async def queued(self, records: Sequence[Queued]) -> None:
         """Record jobs as queued; a delivery of which anything is known already stays as it is, but for
@@ -324,7 +324,7 @@ class OutcomeStore(Protocol):
         """Answer by `jobs/claims.judge`; GRANTED and CRASHED are recorded as running, with the claim's token and lease."""
 
     async def renew(self, claims: Sequence[Claim]) -> list[bool]:
-        """Begin the leases anew, and the time for which the records are kept. A claim that was forgotten is recorded again.
+        """Begin the leases again, and the time for which the records are kept. A claim that was forgotten is recorded again.
         False: it is no longer ours (`jobs/claims.accepts`, for RUNNING)."""
 
     async def settle(self, outcomes: Sequence[Outcome]) -> list[bool]:
@@ -340,7 +340,7 @@ class OutcomeStore(Protocol):
     async def bury(self, dead: Sequence[DeadLetter]) -> None:
         """Record dead letters of messages that cannot have a claim; no delivery changes by it.
 
-        A letter that is there already stays, here and in `settle`; one that was replayed since is there anew, not replayed."""
+        A letter that is there already stays, here and in `settle`; one that was replayed since is there again, not replayed."""
 
     async def dead_letters(
         self, *, queue: str | None = None, job_type: str | None = None, cursor: str | None = None, limit: int = 50

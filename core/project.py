@@ -1,4 +1,4 @@
-"""What is yours: the package `app`, with job types, handlers, resources and settings. Of the engine only this module names it."""
+"""Your own part: the package `app`, with job types, handlers, resources and settings. Of the engine only this module names it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VARIABLE: Final = "HEADRACE_APP"
 
 
 class Beside(NamedTuple):
-    """What runs beside Headrace where `headrace up` runs it all on one machine.
+    """The systems that run beside Headrace where `headrace up` runs it all on one machine.
 
     settings: environment variables of all programs. programs: by name, the arguments of the Python that runs each. shown: by name,
     files that a developer will want to look into.
@@ -47,7 +47,7 @@ def handlers() -> tuple[ModuleType, ...]:
 
 
 def beside(data: Path, free_port: Callable[[], int]) -> Beside:
-    """What `local/` says of a system in the folder `data`; nothing where it is missing."""
+    """The settings that `local/` gives for a system in the folder `data`; none where it is missing."""
     name = f"{app()}.local"
     return importlib.import_module(name).beside(data, free_port) if find_spec(name) else Beside()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from math import ceil
 
-# Those that fall due within so many seconds are told apart: replicas that are asked for now are ready about then.
+# Deliveries that fall due within this number of seconds are counted apart: replicas that are asked for now are ready about then.
 SOON_SECONDS = 10
 
 

@@ -1,4 +1,4 @@
-"""URLs that hold a password: checked without being shown, and, where a file holds one, read anew at each use."""
+"""URLs that hold a password: checked without being shown, and, where a file holds one, read again at each use."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _log = logging.getLogger("headrace.settings")
 
 MOST_BYTES = 65_536  # of a file: a URL is shorter, and a wrong file may be anything
 
-Url = str | Callable[[], str]  # a URL, or what gives it anew at each use
+Url = str | Callable[[], str]  # a URL, or a function that gives it at each use
 Check = Callable[[SecretStr], object]  # raises ValueError that says what is wrong, without the URL
 
 
 def anew(url: Url) -> Callable[[], str]:
-    """What gives the URL at each use."""
+    """A function that gives the URL at each use."""
     return url if callable(url) else lambda: url
 
 
@@ -39,7 +39,7 @@ class Schemes:
             return url
         scheme, colon, rest = text.partition(":")
         if scheme not in self._allowed or not colon:
-            # What stands before the colon of `user:password@host` is no scheme, and not shown.
+            # The text before the colon of `user:password@host` is no scheme, and not shown.
             said = (
                 f"the URL's scheme is {scheme!r}" if rest.startswith("//") and scheme.isalpha() else "the URL begins with no scheme"
             )
@@ -49,9 +49,9 @@ class Schemes:
 
 
 class FileUrl(SecretStr):
-    """The URL that is the first line of a file, read anew each time that its value is asked for.
+    """The URL that is the first line of a file, read again each time that its value is asked for.
 
-    What cannot be used later changes nothing: the URL read before is kept, and the log says why, once for each fault.
+    A new URL that cannot be used changes nothing: the URL read before is kept, and the log says why, once for each fault.
     """
 
     def __init__(self, setting: str, path: Path, checks: Iterable[Check]) -> None:

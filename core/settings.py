@@ -75,7 +75,7 @@ def _readable(ca_file: str) -> str:
 
 
 class TlsSettings(FileSettings):
-    """Of whoever connects to a server."""
+    """Settings of a program that connects to a server."""
 
     ca_file: Annotated[str, AfterValidator(_readable)] = Field(
         "",
@@ -85,7 +85,7 @@ class TlsSettings(FileSettings):
 
 
 class Settings(TlsSettings):
-    """What all programs need. Durations are seconds."""
+    """The settings of all programs. Durations are seconds."""
 
     broker: BrokerUrl = Field(
         SecretStr(EMBEDDED), description="Where jobs are queued: `sqlite:///FILE`, `amqp://…`, `amqps://…` or `memory:`."
@@ -175,7 +175,7 @@ def _under_old_names(kind: type[BaseSettings]) -> Iterator[tuple[str, str, str]]
 
 
 def old_name(field: FieldInfo) -> str:
-    """What a setting was called in the release before, or ""."""
+    """The name of a setting in the release before, or ""."""
     return str(field.json_schema_extra.get("was", "")) if isinstance(field.json_schema_extra, dict) else ""
 
 

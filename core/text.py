@@ -21,7 +21,7 @@ def safe_end(text: str, most: int) -> str:
 
 
 def text_of(error: BaseException, most: int) -> str:
-    """What an error says of itself, without passwords. Its `__str__` is somebody else's code: it may raise, or give no text."""
+    """The text of an error, without passwords. Its `__str__` is somebody else's code: it may raise, or give no text."""
     try:
         return safe(masked_beginning(str(error), most), most)
     except Exception as broken:  # whatever it raises

@@ -1,4 +1,4 @@
-"""What a URL of each scheme may look like, so that one that can never work stops the start.
+"""The allowed forms of a URL of each scheme, so that one that can never work stops the start.
 
 No error says a part of the URL: where a password has a special character that is not written as %XX, any part of the URL may be a
 part of the password. The adapters (`adapters/`) read what passes here; a test feeds both with the same odd URLs.
@@ -39,7 +39,7 @@ _SOME, _NUMBER, _SWITCH = _like(r".+"), _like(r"[0-9]{1,9}"), _like(r"true|false
 
 @dataclass(frozen=True)
 class Form:
-    """What follows `scheme://[login@]`. path: said as `shape` in errors. params: None takes any. several: hosts, with commas."""
+    """The part after `scheme://[login@]`. path: named as `shape` in errors. params: None takes any. several: hosts, with commas."""
 
     shape: str
     path: Value

@@ -1,1 +1,1 @@
-"""The chart is in headrace/; what stands beside it makes its schema, its table of values and its dashboard: `make docs`."""
+"""The chart is in headrace/; the modules beside it make its schema, its table of values and its dashboard: `make docs`."""

@@ -105,7 +105,7 @@ def _read(node: yaml.MappingNode, lines: Sequence[str]) -> Iterator[Value]:
 
 
 def _comment(above: Sequence[str]) -> tuple[str, Json, frozenset[str]]:
-    """What the comment says that ends these lines, its `@schema`, and its other marks."""
+    """The text of the comment that ends these lines, its `@schema`, and its other marks."""
     said: list[str] = []
     extra: Json = {}
     marks: set[str] = set()
@@ -191,7 +191,7 @@ def _nullable(schema: Json) -> Json:
 
 
 def _names(settings: type[BaseSettings]) -> Json:
-    """What they may be called: the names of the release before are read, too."""
+    """The names that settings may have: those of the release before are read, too."""
     old = {old_name(field) for field in settings.model_fields.values()} - {""}
     return {"enum": sorted(name.upper() for name in {*settings.model_fields, *old})}
 
@@ -230,7 +230,7 @@ _QUEUES: Final[Json] = {
 
 
 def files() -> dict[Path, str]:
-    """What is made, by where it goes."""
+    """The generated texts, by their paths."""
     values = read((CHART / "values.yaml").read_text(encoding="utf-8"))
     made, page = json.dumps(schema(values), indent=2, ensure_ascii=False), CHART / "README.md"
     return {CHART / "values.schema.json": made + "\n", page: readme(values, page.read_text(encoding="utf-8"))}

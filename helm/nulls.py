@@ -17,12 +17,13 @@ PATH: Final = CHART / "values.nulls.json"
 
 
 def remedies(values: Iterable[Value]) -> dict[str, str]:
-    """By the value's path, such as `gateway.replicas`: what to write in the place of null. What may be null is not among them."""
+    """By the value's path, such as `gateway.replicas`: what to write in the place of null. Values that may be null are not among
+    them."""
     return dict(_remedies(values, ""))
 
 
 def text() -> str:
-    """What the file has in it."""
+    """The content of the file."""
     found = remedies(read((CHART / "values.yaml").read_text(encoding="utf-8")))
     return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
 
@@ -36,7 +37,7 @@ def _remedies(values: Iterable[Value], above: str) -> Iterator[tuple[str, str]]:
 
 
 def _as_good_as_empty(value: Value) -> bool:
-    """What is empty by default, what its schema or a line `@optional` says may be null, and a mapping whose keys are the user's."""
+    """Values that are empty by default, whose schema or `@optional` line allows null, and mappings whose keys are the user's."""
     if OPTIONAL in value.marks or "null" in value.schema.get("type", ()):
         return True
     mapping: bool = isinstance(value.default, dict) and not value.inner

@@ -1,4 +1,4 @@
-"""What the dashboard shows: rows of panels, and their PromQL.
+"""The content of the dashboard: rows of panels, and their PromQL.
 
 Series carry the labels namespace, pod and container, as the Prometheus Operator's monitors set them. A unit is one of Grafana's.
 """
@@ -51,7 +51,7 @@ def _quantiles(metric: str, where: str) -> list[tuple[str, str]]:
 
 
 def _led(function: str, labels: str, metric: str, where: str) -> str:
-    """What the controller says that leads."""
+    """The metric as the leading controller reports it."""
     return f"{function} by ({labels}) ({metric}{where} {_LEADER})"
 
 

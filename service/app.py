@@ -136,7 +136,7 @@ def _tell_that_it_is_open(settings: GatewaySettings) -> None:
 
 
 async def _open(broker: Broker, store: OutcomeStore | None, journal: Journal | None, health: StoreHealth) -> None:
-    """Open all. What is away is waited for by its own adapter: the gateway starts, and says that it is not ready."""
+    """Open all. Each adapter waits for its own unavailable server: the gateway starts, and reports that it is not ready."""
     await broker.open()
     try:
         for part in (store, journal):

@@ -12,7 +12,7 @@ from service.errors import Problem
 
 
 class Bounded:
-    """An ASGI app in which no route gets a body of more than `most` bytes: 413, before it is read where its length is told."""
+    """An ASGI app in which no route gets a body of more than `most` bytes: 413, before it is read if it has a Content-Length."""
 
     def __init__(self, app: ASGIApp, most: int) -> None:
         self._app = app

@@ -30,7 +30,7 @@ MOST_DESCRIBED = 20
 # An AMQP short string, which job types and names of headers are: its length is one byte.
 _MOST_SHORT = 255
 
-# What is the matter with one letter. Any other error is the broker's or the store's, and would be the next letter's too.
+# Errors of one letter. Any other error is the broker's or the store's, and would be the next letter's too.
 _OF_ONE = (Unroutable, Unpublishable, NotReplayable, BadRecord)
 
 
@@ -44,7 +44,7 @@ class NotReplayed:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What a bulk replay did. more: whether dead letters that fit are left. failures: the first of the `failed`."""
+    """The result of a bulk replay. more: whether dead letters that fit are left. failures: the first of the `failed`."""
 
     replayed: int
     failed: int
@@ -134,8 +134,8 @@ class _Tally:
 
 
 def message_of(letter: DeadLetter, died_as: int, now: float) -> tuple[Message, int]:
-    """The message that a replay sends, attempts anew, and the number of that replay. What has no readable envelope is sent just as
-    it came.
+    """The message that a replay sends, with attempts from 1, and the number of that replay. A letter without a readable envelope is
+    sent just as it came.
 
     died_as: the replay that died last, as the store has it. Raises NotReplayable.
     """

@@ -27,7 +27,7 @@ from telemetry.reasons import public
 
 _log = logs.get("service")
 
-RETRY_AFTER = "2"  # seconds; long enough for a reconnect, short enough that nobody gives up
+RETRY_AFTER = "2"  # seconds; long enough for a reconnect, short enough that no client gives up
 
 TITLES = {
     "unknown-job-type": (404, "Unknown job type"),
@@ -81,7 +81,7 @@ class Problem(Exception):
 
 
 def problem_of(error: Exception) -> Problem:
-    """Map any error of ours; what is not ours is a 500 that tells nothing."""
+    """Map any error of ours; any other error is a 500 without details."""
     match error:
         case Problem():
             return error
@@ -152,7 +152,7 @@ async def answer_validation(request: Request, error: Any) -> Response:
 
 
 def _no_json(request: Request, item: Mapping[str, Any]) -> str | None:
-    """What to say of a body that was not read as JSON, since its header says that it is another thing."""
+    """The remedy for a body that was not read as JSON because its header names another content type."""
     content_type = request.headers.get("content-type", "")
     if item["loc"] != ("body",) or item["type"] == "missing" or "json" in content_type:
         return None
@@ -160,7 +160,7 @@ def _no_json(request: Request, item: Mapping[str, Any]) -> str | None:
 
 
 def _unknown(request: Request, item: Mapping[str, Any]) -> str | None:
-    """What to say of a field that the body's model does not have; None where another thing is wrong."""
+    """The remedy for a field that the body's model does not have; None where another thing is wrong."""
     if item["type"] != "extra_forbidden":
         return None
     field = getattr(request.scope.get("route"), "body_field", None)

@@ -1,4 +1,4 @@
-"""Who may do what: the key that a request carries, and the scope that it needs."""
+"""Authorisation: the key that a request carries, and the scope that it needs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from telemetry import metrics
 OPEN = frozenset({"/livez", "/readyz", "/metrics", "/docs", "/openapi.json", "/asyncapi.json"})
 
 # The rest of a refused body is skipped where it is short, so that the connection can be used again; a longer one, or one
-# whose length is not told, ends the connection.
+# of unknown length, ends the connection.
 SKIPPED_AT_MOST = 65_536
 _REALM = 'Bearer realm="headrace"'
 _REFUSED = {reason: metrics.REQUESTS_REFUSED.labels(reason) for reason in ("missing", "unknown", "scope")}
@@ -58,11 +58,11 @@ class Guard:
 
 
 class Guarded:
-    """An ASGI app behind the guard, outside of all that reads bodies: who has no key costs no more than a head."""
+    """An ASGI app behind the guard, outside of all that reads bodies: a request without a key costs no more than a head."""
 
     def __init__(self, guard: Guard, app: ASGIApp, misspelt: Callable[[Request], bool]) -> None:
-        """misspelt: whether a request's path is a mistake for one that there is. That is a 404 to whoever has a key, whatever its
-        scopes: that another scope is lacking would send its caller the wrong way."""
+        """misspelt: whether a request's path is a mistake for one that there is. That is a 404 to every caller with a key, whatever
+        its scopes: that another scope is lacking would send its caller the wrong way."""
         self._guard = guard
         self._app = app
         self._misspelt = misspelt
@@ -95,7 +95,7 @@ def _forbidden(headers: Mapping[bytes, bytes], name: str, scope: Scope) -> Probl
 
 
 def _connection(headers: Mapping[bytes, bytes]) -> dict[str, str]:
-    """A client that waits for `100 Continue` may send its body or not: what follows could not be told from the next request."""
+    """A client that waits for `100 Continue` may send its body or not: bytes that follow may be that body or the next request."""
     length = headers.get(b"content-length", b"0")
     short = length.isdigit() and len(length) < 10 and int(length) <= SKIPPED_AT_MOST
     return {} if short and b"transfer-encoding" not in headers and b"expect" not in headers else {"Connection": "close"}

@@ -8,7 +8,7 @@ from starlette.types import Scope
 
 from service.errors import Problem
 
-# Of two, nobody can say which one the client meant, and a proxy on the way may have read the other one.
+# Of two, it is unknown which one the client meant, and a proxy on the way may have read the other one.
 _ONCE = {
     b"host": "Host",
     b"authorization": "Authorization",
@@ -43,6 +43,6 @@ def _merged(lines: Iterable[tuple[bytes, bytes]], headers: dict[bytes, bytes]) -
             raise Problem("bad-header", f"{_ONCE[name]} stands {len(all_of)} times in the request; send it once.")
         if name in _LISTS:
             headers[name] = b",".join(all_of)
-    if len(values.get(_TRACEPARENT, ())) > 1:  # Trace Context, section 3.2: the trace begins anew
+    if len(values.get(_TRACEPARENT, ())) > 1:  # Trace Context, section 3.2: the trace begins again
         del headers[_TRACEPARENT]
     return headers

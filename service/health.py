@@ -27,7 +27,7 @@ class StoreHealth:
         self._logged = False
 
     def saw(self, error: StoreUnavailable | None) -> None:
-        """What anybody's command met: None is an answer. Logged, with the address, but not each time that a shaky one changes."""
+        """Take the result of any command: None is an answer. Logged, with the address, but not at each change of a shaky one."""
         if error is None:
             metrics.STORE_UP.set(1)
             self.state = "ok"

@@ -22,7 +22,7 @@ Stamp = tuple[tuple[str, int, int, int, int], ...] | None
 
 
 class KeyFiles:
-    """Keeps `ring` as the files have it. A mistake in them changes nothing: what was valid before stays so."""
+    """Keeps `ring` as the files have it. A mistake in them changes nothing: valid keys stay valid."""
 
     def __init__(self, path: Path) -> None:
         """path: a file, or a folder whose files are joined, but for those that begin with a dot. Raises SettingsError."""
@@ -40,8 +40,8 @@ class KeyFiles:
             await asyncio.to_thread(self.look)
 
     def look(self) -> None:
-        """Read the files if they have changed. Never raises: what is wrong is logged, once a change."""
-        seen = _stamp(self._path)  # before reading: what changes meanwhile is read in the next round
+        """Read the files if they have changed. Never raises: a mistake is logged, once a change."""
+        seen = _stamp(self._path)  # before reading: a change meanwhile is read in the next round
         if seen == self._seen:
             return
         self._seen = seen
@@ -61,7 +61,7 @@ class KeyFiles:
 
 
 def keys_of(settings: GatewaySettings) -> KeyFiles | None:
-    """What the settings ask for; None is open. Raises SettingsError: files that cannot be used, or nothing said where others reach
+    """The keys that the settings ask for; None is open. Raises SettingsError: unusable files, or no setting where others reach
     the gateway."""
     if settings.api_keys == "open":
         return None
@@ -114,7 +114,7 @@ def _text(file: Path) -> str:
 
 
 def _stamp(path: Path) -> Stamp:
-    """What changes when the files do; None where they cannot be looked at. The inode is for a swapped link, ctime for a chmod."""
+    """A value that changes when the files do; None where they cannot be read. The inode shows a swapped link, ctime a chmod."""
     try:
         found = [(file.name, file.stat()) for file in _files(path)]
     except OSError:

@@ -3,8 +3,8 @@
 A line a key: `NAME SCOPES sha256:HEX`, such as `ci submit,read sha256:ab12…`. Empty lines and comments (`# …`) are skipped.
 Two keys may have one name: they are one caller, so that a key can be replaced without a gap and without new job ids.
 
-What is kept is plain SHA-256. A slow hash makes guessing dear where people choose the secret; a key is 256 random bits, which
-nobody guesses, and the slow hash would be paid in every request.
+The stored hash is plain SHA-256. A slow hash makes guessing dear where people choose the secret; a key is 256 random bits, which
+cannot be guessed, and the slow hash would be paid in every request.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _DIGEST = re.compile(r"sha256:([0-9a-fA-F]{64})", re.ASCII)
 
 
 class Key(NamedTuple):
-    """What is kept of one key. name: the caller's. digest: SHA-256 of the key."""
+    """The stored part of one key. name: the caller's. digest: SHA-256 of the key."""
 
     name: str
     scopes: frozenset[str]
@@ -52,7 +52,7 @@ class Keyring:
 
 
 def new_key() -> str:
-    """A key that nobody has: 32 random bytes."""
+    """A key that no caller has: 32 random bytes."""
     return PREFIX + secrets.token_urlsafe(32)
 
 

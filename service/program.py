@@ -48,7 +48,7 @@ class _Server(uvicorn.Server):
         yield
 
     def give_up(self, reason: str) -> None:
-        """A task cannot be kept running: end as after SIGTERM, but with exit code 1, to be started anew by the orchestrator."""
+        """A task cannot be kept running: end as after SIGTERM, but with exit code 1, to be started again by the orchestrator."""
         _log.critical("a task cannot be kept running; the program ends, to be started anew", why=reason)
         self.failed = True
         self._begin_to_stop()

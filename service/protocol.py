@@ -1,4 +1,4 @@
-"""What uvicorn's httptools protocol lacks: limits on a request's head and body, refusals as problems, and answers in order."""
+"""Additions to uvicorn's httptools protocol: limits on a request's head and body, refusals as problems, and answers in order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class LimitedProtocol(HttpToolsProtocol):
     """Bounds the bytes of a head (431), the time that head and body may take (408), and the connections at once (503).
 
     A wish to upgrade is not granted, and the request is answered as if it had none (RFC 9110, section 7.8). Trailers are dropped: a
-    field that came behind the body was there when nobody looked at it (section 6.5.1).
+    field that came behind the body was not checked when it came (section 6.5.1).
 
     A request that arrives whole, as most do, never starts a timer.
     """
@@ -136,7 +136,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._refuse("headers-too-large", f"The head of the request is longer than {self.max_headers} bytes.")
 
     def _time(self) -> None:
-        """Begin to wait for what is owed; what came before is no longer waited for."""
+        """Begin to wait for the bytes that are owed; earlier ones are no longer waited for."""
         self._stop_timer()
         if self._phase is not None and not self._refused:
             self._timed = self._phase
@@ -178,7 +178,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
 class _Expecting:
     """Around the app, for one request that waits for `100 Continue`. Answered before its body was asked for, its client may send
-    the body or not: what follows could not be told from the next request, so the connection ends (RFC 9110, section 10.1.1)."""
+    the body or not: bytes that follow may be that body or the next request, so the connection ends (RFC 9110, section 10.1.1)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

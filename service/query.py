@@ -1,4 +1,4 @@
-"""What no route asks for is refused: a mistyped filter that is ignored does more than was asked."""
+"""Unknown query parameters are refused: a mistyped filter that is ignored does more than was asked."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ code,pre{font:14px/1.45 ui-monospace,monospace}pre{background:#f4f6f8;padding:.8
 td{padding:.15rem 1rem .15rem 0;vertical-align:top}
 @media(prefers-color-scheme:dark){body{background:#11161c;color:#d7dee6}pre{background:#1b232c}h2{border-color:#2c3742}.verb{color:#6cb2f7}}
 """
-# A name or an address, and a port. Whatever else a request may say here is not repeated in a command.
+# A name or an address, and a port. Any other text in a request is not repeated in a command.
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 
 

@@ -32,7 +32,7 @@ _log = logs.get("service")
 
 @dataclass
 class Parts:
-    """What the routes use. closing: set once SIGTERM has come. unready: why, as it was said in the log last."""
+    """The parts that the routes use. closing: set once SIGTERM has come. unready: why, as the log gave it last."""
 
     settings: GatewaySettings
     catalogue: Catalogue
@@ -135,7 +135,7 @@ def operations(parts: Parts) -> APIRouter:
 
 
 def scaling(parts: Parts) -> APIRouter:
-    """What the controller saw and decided."""
+    """The observations and decisions of the controller."""
     router = APIRouter(prefix="/v1/scaling", tags=["scaling"])
 
     @router.get("", summary="The newest decision about each queue")

@@ -8,7 +8,7 @@ from core.settings import Settings
 
 
 class GatewaySettings(Settings):
-    """What the gateway needs besides the shared settings. Durations are seconds, sizes are bytes."""
+    """The settings of the gateway besides the shared ones. Durations are seconds, sizes are bytes."""
 
     host: str = Field("127.0.0.1", description="The address to listen on.")
     port: int = Field(8080, ge=0, le=65_535, description="The port to listen on.")

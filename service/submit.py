@@ -23,7 +23,7 @@ MOST_IN_WINDOW = 512
 
 
 class _Window:
-    """What arrived in one turn of the loop."""
+    """The submits that arrived in one turn of the loop."""
 
     __slots__ = ("futures", "messages", "recorded", "records", "waiting")
 
@@ -62,7 +62,7 @@ class Submitter:
         supervisor: Supervisor | None = None,
         health: StoreHealth | None = None,
     ) -> None:
-        """supervisor: the program's, which owns the writing of records. health: is told how the store is."""
+        """supervisor: the program's, which owns the writing of records. health: receives the state of the store."""
         self._broker = broker
         self._store = store
         self._supervisor = supervisor or Supervisor()
@@ -115,7 +115,7 @@ class Submitter:
             confirm.add_done_callback(lambda done, n=number: self._confirmed(window, n, done, began))  # type: ignore[misc]
 
     def _published(self, messages: Sequence[Message]) -> list[asyncio.Future[None]]:
-        """An adapter that raises fails its window. Without this, nobody would ever answer those who wait for it."""
+        """An adapter that raises fails its window. Without this, the requests that wait for it would have no answer."""
         try:
             return self._broker.publish(messages)
         except Exception as error:
@@ -137,7 +137,7 @@ class Submitter:
             self._doubts.ask(window.records[number]).add_done_callback(_ignore)
         if not future.done():
             future.set_exception(error if isinstance(error, BrokerError) else BrokerUnavailable(str(error)))
-            future.exception()  # the client may be gone: nobody has to look
+            future.exception()  # the client may be gone: the result need not be read
 
     def _record(self, window: _Window) -> None:
         if self._store is None:
@@ -166,7 +166,7 @@ class Submitter:
             window.release()
 
     async def _doubt(self, records: Sequence[Queued]) -> list[None]:
-        """What was not confirmed reads `unconfirmed`. Best effort: it moves forward by itself if it runs after all."""
+        """Mark an unconfirmed publish as `unconfirmed`. Best effort: it moves forward by itself if it runs after all."""
         if self._store is not None:
             await self._store.unconfirmed(records)
         return [None] * len(records)

@@ -68,7 +68,7 @@ def _moment(row: Sequence[str], line: int) -> float:
 
 
 def peak_rate(arrivals: Sequence[float], window: int = 5) -> float:
-    """The highest mean of `window` seconds in a row (jobs/s): what a queue that may hold jobs for so long has to serve."""
+    """The highest mean of `window` seconds in a row (jobs/s): a queue that may hold jobs for `window` seconds has to serve it."""
     window = max(1, min(window, len(arrivals)))
     total = highest = sum(arrivals[:window])
     for out, new in zip(arrivals, arrivals[window:], strict=False):
@@ -78,13 +78,13 @@ def peak_rate(arrivals: Sequence[float], window: int = 5) -> float:
 
 
 def scaled_to(arrivals: Sequence[float], rate: float, window: int = 5) -> list[float]:
-    """The same, times what makes its peak `rate` (jobs/s): so many replicas times what one does, and the peak needs them all."""
+    """The same, scaled so that its peak is `rate` (jobs/s): with replicas times the speed of one, the peak needs them all."""
     factor = rate / (peak_rate(arrivals, window) or 1.0)
     return [count * factor for count in arrivals]
 
 
 def compressed(arrivals: Sequence[float], times: int) -> list[float]:
-    """The same course in a `times`-th of the time, at the same rates: a week as a day. What is left of the end is left out."""
+    """The same course in a `times`-th of the time, at the same rates: a week as a day. A rest at the end is left out."""
     return [sum(arrivals[at : at + times]) / times for at in range(0, len(arrivals) - times + 1, times)]
 
 

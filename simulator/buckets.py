@@ -21,7 +21,7 @@ class Buckets:
 
     bend = 1 is even on a logarithmic scale. It is chosen, one for all buckets, so that the mean is the histogram's own, sum over
     count: jobs of just 0.1 s in the bucket from 0.025 to 0.1 s have a bend near 0. The first bucket begins at a tenth of its bound;
-    what is above the last bound reaches four times that. edges: one more than counts, rising (seconds); counts: jobs in each.
+    the part above the last bound reaches four times that. edges: one more than counts, rising (seconds); counts: jobs in each.
     """
 
     kind: str
@@ -38,7 +38,7 @@ class Buckets:
 
 
 def from_histogram(kind: str, cumulative: Mapping[float, float], mean: float) -> Buckets | None:
-    """cumulative: jobs that took at most so long (seconds; inf is all). None where it has no job, or a mean that says nothing."""
+    """cumulative: jobs that took at most this number of seconds (inf is all). None where it has no job, or a useless mean."""
     bounds = sorted(cumulative)
     counts = [max(0.0, after - before) for before, after in pairwise([0.0, *(cumulative[bound] for bound in bounds)])]
     finite = [bound for bound in bounds if bound < math.inf]

@@ -1,4 +1,4 @@
-"""What happened when, from samples of counters: resets, replicas that come and go, and stretches without a sample."""
+"""Events and their times, from samples of counters: resets, replicas that come and go, and stretches without a sample."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 Samples = Sequence[tuple[float, float]]  # seconds, value; rising in time
 
 _GAP: Final = 4.0  # scrapes: a pause that is longer is a gap
-_LEAST_GAP: Final = 60.0  # seconds, and at least so long
+_LEAST_GAP: Final = 60.0  # seconds: a shorter pause is no gap
 
 
 class Growth(NamedTuple):
@@ -65,7 +65,7 @@ def by_minute(growths: Iterable[Growth]) -> dict[int, float]:
 
 
 def spread_over(growths: Iterable[Growth], begin: float, end: float, earlier: Mapping[int, float]) -> list[float]:
-    """Growth in each second of the range, each even over its time; by so many seconds earlier as its minute says."""
+    """Growth in each second of the range, each even over its time; earlier by the number of seconds given for its minute."""
     seconds = [0.0] * max(0, int(end - begin))
     for growth in growths:
         shift = begin + earlier.get(int(growth.until // 60), 0.0)

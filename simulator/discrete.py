@@ -63,7 +63,7 @@ class Pod:
 
 
 class Followed(NamedTuple):
-    """What became of a run. pod_seconds: each replica from being asked for until it has ended. actions: changes of the number asked
+    """The result of a run. pod_seconds: each replica from being asked for until it has ended. actions: changes of the number asked
     for. handed_back: runs that were broken off. most: replicas at once. ended: seconds, when the last job had ended. made: replicas
     in all. course: seconds, replicas asked for and replicas that run, from then on; cordoned ones are in both, and those that end
     what they run within the drain are in the second.
@@ -144,7 +144,7 @@ class Fleet:
         return True
 
     def give_up(self, pod: Pod) -> None:
-        """Its drain is over: what it still runs goes back."""
+        """Its drain is over: its unfinished jobs are requeued."""
         if pod not in self.pods:
             return
         for job in list(pod.running):
@@ -175,7 +175,7 @@ class Fleet:
         self._note()
 
     def _note(self) -> None:
-        """Its course goes on; what holds for no time is left out."""
+        """Its course goes on; a state that holds for no time is left out."""
         if self.course and self.course[-1][0] == self.now:
             self.course.pop()
         point = (self.now, self.asked, sum(pod.ready for pod in self.pods))

@@ -1,4 +1,4 @@
-"""What goes wrong in a run, and when. Every time is in seconds since the run began; `until` itself is free of the fault."""
+"""The faults of a run, and their times. Every time is in seconds since the run began; `until` itself is free of the fault."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Cap:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """So many ready replicas die; their jobs go back to the queue, and others are started in their place."""
+    """Ready replicas die; their jobs go back to the queue, and others are started in their place."""
 
     at: float
     replicas: int
@@ -61,7 +61,7 @@ class Timeline:
         self._events = sorted((fault for fault in faults if isinstance(fault, CounterReset | Kill)), key=lambda event: -event.at)
 
     def events(self, now: float) -> list[CounterReset | Kill]:
-        """What has happened since the last call."""
+        """The faults since the last call."""
         due: list[CounterReset | Kill] = []
         while self._events and self._events[-1].at <= now:
             due.append(self._events.pop())

@@ -13,7 +13,7 @@ from simulator.world import Lags, World
 
 @dataclass(slots=True)
 class Stopping:
-    """Replicas that take nothing more. until: seconds; what they still hold then goes back."""
+    """Replicas that take nothing more. until: seconds; jobs that they still hold then go back."""
 
     replicas: int
     flight: Flight
@@ -26,7 +26,7 @@ class Stopping:
 
 
 class Fleet:
-    """asked: what the workload is set to; ready: replicas that take work. flight: what the ready ones run."""
+    """asked: desired replicas; ready: replicas that take work. flight: the jobs of the ready ones."""
 
     def __init__(self, world: World, lags: Lags, timeline: Timeline, rng: Random) -> None:
         self.asked = world.initial
@@ -95,7 +95,7 @@ class Fleet:
             self.stopping.append(group)
 
     def kill(self, count: int, now: float) -> int:
-        """So many ready replicas are gone, and replaced. The jobs that they held."""
+        """End `count` ready replicas, and replace them. Returns the number of jobs that they held."""
         count = min(count, self.ready)
         if count == 0:
             return 0

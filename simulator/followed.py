@@ -31,7 +31,7 @@ class Stay(NamedTuple):
     until: float | None
 
     def end(self, seconds: float) -> float:
-        """When it was over, in a run of so many seconds."""
+        """The time in seconds at which it was over, in a run of `seconds`."""
         return seconds if self.until is None else self.until
 
 
@@ -45,9 +45,9 @@ def follow_run(
     trace: str = "",
     how: Consumers | None = None,
 ) -> Run:
-    """Run a new `scaler` on `jobs` for so many seconds. The jobs are copied: the same list serves several policies.
+    """Run a new `scaler` on `jobs` for the given number of seconds. The jobs are copied: the same list serves several policies.
 
-    Only our controller is told how long runs last and spares them: the rivals' replicas go as they are asked to, the idlest first.
+    Only our controller knows how long runs last, and spares them: the rivals' replicas go as they are asked to, the idlest first.
     """
     how = how or Consumers()
     own = [Job(job.at, job.takes, job.kind, limit=job.limit) for job in jobs if job.at < seconds]

@@ -21,7 +21,7 @@ class OnePerJob(Fleet):
         super().__init__(world, min(prefetch, 1), rng)
 
     def next(self) -> tuple[str, object] | None:
-        """Ends of replicas are no business of whoever asks."""
+        """Ends of replicas do not matter to the caller."""
         while (event := super().next()) is not None:
             what, about = event
             if what != "leave" or not isinstance(about, Pod):
@@ -41,7 +41,7 @@ class OnePerJob(Fleet):
         self.at(self.now + _LINGERS, "leave", pod)
         return super().end(pod, job)
 
-    def ask(self, replicas: int, *, cordons: bool) -> None:  # noqa: ARG002 - there is nobody to cordon
+    def ask(self, replicas: int, *, cordons: bool) -> None:  # noqa: ARG002 - there is no replica to cordon
         self.asked = len(self.pods)
         super().ask(max(replicas, self.asked), cordons=False)
 

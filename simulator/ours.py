@@ -8,7 +8,7 @@ from autoscaler.state import State, fresh
 
 
 class Ours:
-    """decide() with its state. interval: seconds between two asks. last: the newest decision, for whoever wants its reason."""
+    """decide() with its state. interval: seconds between two polls. last: the newest decision, for its reason."""
 
     def __init__(self, policy: Policy, *, interval: float = 1.0, name: str = "ours") -> None:
         self.name = name

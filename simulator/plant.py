@@ -14,7 +14,7 @@ from simulator.fleet import Fleet
 from simulator.queue import Queue, Waits
 from simulator.world import World, p95_over_mean, service_lags
 
-_LATELY: Final = 10.0  # seconds over which the handler's time "of late" is told
+_LATELY: Final = 10.0  # seconds over which the handler's time "of late" is taken
 
 
 class Plant:
@@ -35,7 +35,7 @@ class Plant:
         self._handler = Handler(world)
 
     def begin(self, step: int, now: float) -> None:
-        """What happens by itself at the beginning of a step."""
+        """Let the events happen that need no scaler, at the beginning of a step."""
         self.fleet.wake(now)
         for event in self._timeline.events(now):
             if isinstance(event, CounterReset):

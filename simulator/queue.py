@@ -6,11 +6,11 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Final
 
-_LATELY: Final = 10.0  # seconds over which the waits "of late" are told
+_LATELY: Final = 10.0  # seconds over which the waits "of late" are taken
 
 
 class Waits:
-    """How many jobs waited so many steps before they began: over the whole run, and of late."""
+    """The number of jobs by the steps that they waited before they began: over the whole run, and of late."""
 
     def __init__(self, dt: float) -> None:
         self.of_run: dict[int, int] = {}
@@ -59,7 +59,7 @@ class Queue:
         self._cohorts.append([step, count])
 
     def put_back(self, step: int, count: int) -> None:
-        """Jobs that a replica did not finish, at the front. They wait anew: as old as the oldest that waits, or just come."""
+        """Jobs that a replica did not finish, at the front. They wait again: as old as the oldest that waits, or just come."""
         if count:
             self.jobs += count
             self._cohorts.appendleft([self._cohorts[0][0] if self._cohorts else step, count])
@@ -82,7 +82,7 @@ class Queue:
         return step - self._cohorts[0][0] if self._cohorts else 0
 
     def still_waiting(self, step: int) -> Mapping[int, int]:
-        """How many have waited so many steps, and wait on."""
+        """The number of jobs still waiting, by the steps that they have waited."""
         counts: dict[int, int] = {}
         for arrived, size in self._cohorts:
             counts[step - arrived] = counts.get(step - arrived, 0) + size

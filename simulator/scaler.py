@@ -1,4 +1,4 @@
-"""What every policy is to the simulator: ours, its rivals, a fixed fleet."""
+"""The interface of every policy to the simulator: ours, its rivals, a fixed fleet."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from autoscaler.model import Observation
 class Scaler(Protocol):
     """Something that says how many replicas there should be. It keeps what it remembers; each run begins with a new one.
 
-    name: as it stands in tables and plots. interval: seconds between two asks; the first one is at 0.
+    name: for tables and plots. interval: seconds between two polls; the first one is at 0.
     """
 
     name: str

@@ -97,6 +97,6 @@ def scenario(name: str, seed: int = 0) -> Scenario | None:
 
 
 def to_peak(scenario: Scenario, replicas: int) -> Scenario:
-    """The same, scaled so that its peak keeps so many replicas busy; there may be twice as many, for what has piled up."""
+    """The same, scaled so that its peak keeps `replicas` busy; there may be twice as many, for the backlog that has piled up."""
     arrivals = make.scaled_to(scenario.arrivals, replicas * scenario.world.replica_rate)
     return replace(scenario, world=replace(scenario.world, max_replicas=2 * replicas), arrivals=arrivals)

@@ -1,4 +1,4 @@
-"""What a run is judged by, and its course over time."""
+"""The figures by which a run is judged, and its course over time."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ class Series:
 
     at: seconds, where the stretch begins. arrivals: jobs/s, its mean; backlog (jobs, waiting and in handlers), asked and
     ready (replicas): its highest. asked: cordoned replicas are included. ready: those that run: they take jobs, or take no more
-    and end what they run. Both bounds are of whoever is paid for: a replica that starts is in asked, one that drains in ready.
+    and end what they run. Both bounds are of the replicas that are paid for: a replica that starts is in asked, one that drains in
+    ready.
     """
 
     at: tuple[float, ...]
@@ -73,7 +74,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a simulation gives. late: the spans (seconds) in which the oldest job had waited for too long, in order."""
+    """The result of a simulation. late: the spans (seconds) in which the oldest job had waited for too long, in order."""
 
     score: Score
     series: Series

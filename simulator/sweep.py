@@ -14,7 +14,7 @@ from simulator.simulate import Run, Score, simulate
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One setting of a policy: what was set, and what came of it."""
+    """One setting of a policy: its values, and its result."""
 
     setting: str
     score: Score
@@ -29,12 +29,12 @@ def run_of(scenario: Scenario, scaler: Scaler, seed: int = 0) -> Run:
 
 
 def score_of(scenario: Scenario, scaler: Scaler, seed: int = 0) -> Score:
-    """What it is judged by."""
+    """The score of a run."""
     return run_of(scenario, scaler, seed).score
 
 
 def bound_of(scenario: Scenario, seed: int = 0) -> Run:
-    """What no policy of at least one replica (none, where the scenario begins with none) can do better: `rivals/oracle.py`."""
+    """The bound that no policy of at least one replica (none, where the scenario begins with none) can beat: `rivals/oracle.py`."""
     world, arrivals, least = scenario.world, scenario.arrivals, min(1, scenario.world.initial)
     if scenario.jobs is None:
         return oracle.of_arrivals(world, arrivals, seed, minimum=least, trace=scenario.name)

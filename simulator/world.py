@@ -1,4 +1,4 @@
-"""What the simulated world is like: the replicas, how long a job takes, how long a start takes."""
+"""The properties of the simulated world: the replicas, how long a job takes, how long a start takes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from core.errors import SettingsError
 
-_TAIL: Final = 1e-4  # of the jobs take longer than the longest lag that is told apart: 1 in 10,000
+_TAIL: Final = 1e-4  # of the jobs take longer than the longest lag that is kept apart: 1 in 10,000
 _NOISE: Final = 1e-9  # a weight below is a rounding error
 
 
@@ -21,7 +21,7 @@ class World:
     concurrency: jobs that a replica runs at once. service_seconds: mean time of a job; service_cv: its coefficient of
     variation (0: every job takes the mean; above: log-normal). startup: seconds from asking for a replica to its first job,
     uniform between the two. drain_seconds: a replica that is to stop hands back what it has not finished by then.
-    initial: replicas that are ready at the start. max_replicas: what a scaler may ask for at most.
+    initial: replicas that are ready at the start. max_replicas: the most that a scaler may ask for.
     dt: seconds of a step; a second must be a whole number of steps. objective: seconds that a job may wait.
     start_wall: Unix seconds when the run begins, for schedules.
     """

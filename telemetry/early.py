@@ -2,7 +2,7 @@
 
 A container's first process has no default action for them: one that comes while modules load, for a third of a second or, where
 thirty pods start on two cores, for some seconds, would be lost, and the process would work on until SIGKILL. These are plain
-handlers, not the event loop's: what blocks the loop keeps nobody from ending the process by a second signal. This module loads
+handlers, not the event loop's: while the loop is blocked, a second signal still ends the process. This module loads
 nothing beyond the interpreter's own.
 """
 
@@ -13,10 +13,10 @@ import signal
 import time
 from collections.abc import Callable
 
-# One wish may come as several signals: a terminal's Ctrl-C may reach a process both directly and through what keeps it. Nobody asks
-# twice within a second.
+# One wish may come as several signals: a terminal's Ctrl-C may reach a process both directly and through what keeps it. No operator
+# asks twice within a second.
 REPEATED_WITHIN = 1.0
-# What Linux sends to a process when the one that keeps it dies, once for each thread of that one, some 3 ms apart. It is a signal
+# The signal that Linux sends to a process when its keeper dies, once for each thread of the keeper, some 3 ms apart. It is a signal
 # of its own: the keeper may have asked for a drain long before, and its end must not cut that short.
 PARENT_DIED = signal.SIGUSR2
 ASKED = (signal.SIGTERM, signal.SIGINT)

@@ -1,4 +1,4 @@
-"""Sockets that programs listen on, and what is told where one cannot be had."""
+"""Sockets that programs listen on, and the error where one cannot be opened."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from core.errors import SettingsError
 
 
 def bound(setting: str, host: str, port: int) -> list[socket.socket]:
-    """A socket for each address of `host`, bound and not listening yet: nobody is let in before the program can answer.
+    """A socket for each address of `host`, bound and not listening yet: no client is let in before the program can answer.
 
     setting: the first part of the names of the two settings, such as HEADRACE or HEADRACE_PROBE. Raises SettingsError.
     """

@@ -15,7 +15,7 @@ from core.masking import is_secret, masked, masked_beginning
 from core.text import text_of
 from telemetry import tracebacks
 
-# structlog imports rich where that is installed, for tracebacks with local variables, which nobody gets to see here: 85 modules,
+# structlog imports rich where that is installed, for tracebacks with local variables, which are not shown here: 85 modules,
 # an eighth of the CPU time in which a consumer starts.
 _rich = sys.modules.get("rich")
 sys.modules["rich"] = None  # type: ignore[assignment]
@@ -28,7 +28,7 @@ finally:
 
 
 class _Console:
-    """What a handler's own `structlog.dev.RichTracebackFormatter` asks of rich: imported when it does."""
+    """The parts of rich that a handler's own `structlog.dev.RichTracebackFormatter` asks for: imported when it does."""
 
     def __new__(cls, *arguments: Any, **options: Any) -> Any:
         return import_module("rich.console").Console(*arguments, **options)
@@ -59,7 +59,7 @@ _MOST_TRACEBACK = 8000
 _MOST_ITEMS, _MOST_DEPTH = 50, 4
 # Characters of all fields of a line, about, and of a field's name.
 _MOST_LINE, _MOST_NAME = 16_000, 200
-# What every line has; written last, and never left out for the fields that it was given.
+# The fields of every line; written last, and never left out for the fields that it was given.
 _OURS = ("event", "level", "logger", "timestamp", "program", "exc_info")
 # Beyond, and for what is no number, JSON has none: IEEE 754's greatest.
 _MOST_NUMBER = sys.float_info.max
@@ -127,7 +127,7 @@ def _unfailing(logger: type[Any]) -> type[Any]:
 
 
 class _Formatter(structlog.stdlib.ProcessorFormatter):
-    """Whatever a line holds, there is one: what it was said with may be broken, as may a library's own call."""
+    """Every line is written: its values may be broken, as may a library's own call."""
 
     def format(self, record: logging.LogRecord) -> str:
         try:
@@ -190,7 +190,7 @@ def _exceptions(exc_info: structlog.typing.ExcInfo) -> list[dict[str, Any]]:
 
 
 def _write_traceback(to: Any, exc_info: structlog.typing.ExcInfo) -> None:
-    """For a terminal. What is usual there, rich's, shows local variables."""
+    """For a terminal. The usual formatter there, rich's, shows local variables."""
     to.write("\n" + tracebacks.as_text(exc_info[1], _MOST_TRACEBACK))
 
 

@@ -1,4 +1,4 @@
-"""What answers on a program's probe port. It is imported when it begins to answer: Starlette and uvicorn are a sixth of a start."""
+"""The HTTP server on a program's probe port. Imported when it begins to answer: Starlette and uvicorn are a sixth of a start."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from telemetry.probes import Act
 from telemetry.reasons import public
 from telemetry.supervisor import Beat
 
-# What is put here is a few numbers.
+# The body of a PUT here is a few numbers.
 _MOST_BODY = 1000
 
 

@@ -1,4 +1,4 @@
-"""Why something is away, as anybody may see it: the kind of trouble. Addresses, URLs and paths are for the log only."""
+"""Why something is unavailable, as anybody may see it: the kind of trouble. Addresses, URLs and paths are for the log only."""
 
 from __future__ import annotations
 

@@ -41,8 +41,8 @@ async def unless(stop: asyncio.Event, end: Callable[[], object] = lambda: os._ex
     """Leave the body off, which is cancelled, as soon as `stop` is set: a start must not outlast the wish to end.
 
     It is cancelled again each second: `asyncio.wait_for` of Python 3.11, with which redis-py sends, swallows a cancellation that
-    comes in the turn of its answer. For a body that goes on for 15 s all the same `end` is called. What is half open then is closed
-    by who closes the rest, outside of the body.
+    comes in the turn of its answer. `end` is called for a body that goes on for 15 s all the same. Half-open parts are then closed
+    with the rest, outside of the body.
     """
     task, cancellations = asyncio.current_task(), 0
     assert task is not None  # noqa: S101 - we are in a coroutine
@@ -80,7 +80,7 @@ def ignore() -> None:
 
 
 async def to_the_end(program: Awaitable[Result]) -> Result:
-    """Run it, and `ignore` signals from then on. What it raises is raised."""
+    """Run it, and `ignore` signals from then on. Its exceptions are passed on."""
     result = await program
     ignore()
     return result

@@ -2,7 +2,7 @@
 
 A loop that returns, raises, is cancelled by anybody but its owner, or shows no sign of life for its patience, has failed: that is
 logged, counted in `headrace_task_restarts_total`, and it begins again after a jittered pause. `/livez` shows what keeps failing;
-after MOST_FAILURES in a row the program ends with a reason, and its orchestrator starts it anew.
+after MOST_FAILURES in a row the program ends with a reason, and its orchestrator starts it again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Work = Callable[[Beat], Awaitable[None]]
 
 # Full jitter up to 0.1 s, 0.2 s ... 5 s.
 FIRST_PAUSE, LAST_PAUSE = 0.1, 5.0
-# A loop that ran for so long before it failed begins to be counted anew.
+# A loop that ran for this number of seconds before it failed has its failures counted from 0 again.
 HEALTHY_AFTER = 60.0
 # Failures in a row: from the first number on `/livez` fails, at the second the program ends. With the pauses: after 5 s, and 80 s.
 TROUBLED_AFTER, MOST_FAILURES = 5, 20
@@ -135,7 +135,7 @@ class Supervisor:
         return one
 
     def once(self, name: str, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """A short task that nobody waits for: kept from the garbage collector, and its error is logged."""
+        """A short task that no caller waits for: kept from the garbage collector, and its error is logged."""
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._short.add(task)
         task.add_done_callback(self._once_ended)
@@ -143,7 +143,7 @@ class Supervisor:
 
     @property
     def wrong(self) -> list[str]:
-        """What keeps failing, for `/livez`."""
+        """The loops that keep failing, for `/livez`."""
         return [one.wrong for one in self.loops if one.wrong is not None and (one.failures >= TROUBLED_AFTER or not one.running)]
 
     async def close(self) -> None:

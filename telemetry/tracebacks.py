@@ -1,7 +1,7 @@
 """Exceptions for logs and records: what was raised where, without local variables, bounded in every direction.
 
 An exception is somebody else's: its text may be a server's whole answer, its causes a chain of thousands, its groups nested a
-hundred deep. What the standard library and structlog make of those takes seconds, or ends in a RecursionError of its own.
+hundred deep. The standard library and structlog need seconds for those, or end in a RecursionError of their own.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def as_dicts(error: BaseException | None) -> list[dict[str, Any]]:
 
 
 def as_text(error: BaseException | None, most: int) -> str:
-    """As Python writes it, the first cause first: the end, at most so many characters."""
+    """As Python writes it, the first cause first: the end, at most `most` characters."""
     lines = "".join(_lines(chain_of(error), ""))
     return safe_end(masked(lines[-8 * most :]), most)
 

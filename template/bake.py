@@ -12,9 +12,9 @@ from pathlib import Path
 from core.errors import HeadraceError
 from template.names import Names, Renaming
 
-# What a project knows of where it comes from. The one file in which the template's name is left.
+# The origin of a project. The one file in which the template's name is left.
 ORIGIN = ".template.json"
-# Names differ in length, and a comment is wrapped by hand: lint lets lines of a new project be longer by so many names a line.
+# Names differ in length, and a comment is wrapped by hand: lint lets lines of a new project be longer by this number of names.
 _NAMES_IN_A_LINE = 6
 _LONGEST_LINE = re.compile(r"^max-line-length = (\d+)", re.MULTILINE)
 
@@ -46,7 +46,7 @@ class Origin:
 
 
 def run(folder: Path, *command: str) -> str:
-    """A command's output. Raises BakingRefused with what it said."""
+    """A command's output. Raises BakingRefused with its error output."""
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603 - ours: git, ruff
     except FileNotFoundError:

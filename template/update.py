@@ -13,7 +13,7 @@ def update(project: Path, python: str, source: str = "", commit: str = "HEAD") -
     """Merge what has changed in the template since the project was made, or updated last. source: where the template is now; as
     recorded when empty. The new origin, and the files with conflicts, which are marked in them as by any merge of git.
 
-    What both sides left alone, and what only one has changed, is no conflict. Nothing is committed. Raises BakingRefused.
+    Parts that both sides left alone, or that only one has changed, are no conflict. Nothing is committed. Raises BakingRefused.
     """
     if run(project, "git", "status", "--porcelain"):
         raise BakingRefused(f"{project} has changes that are not committed: commit or stash them, so that the update can be undone")

@@ -26,8 +26,8 @@ SHARED = ("managed_rabbitmq", "postgres_server")
 
 
 def pytest_configure() -> None:
-    # looptime asks for the current event loop before every test, and Python 3.11 makes one that nobody closes, unless it was
-    # told that there is none.
+    # looptime asks for the current event loop before every test, and Python 3.11 makes one that is never closed, unless it was set
+    # to none.
     asyncio.set_event_loop(None)
     # structlog's own tracebacks, with colours and variables, cost 20 ms each: half of the time of tests that raise many.
     plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
@@ -65,6 +65,6 @@ def _tell_group(item: pytest.Item) -> None:
 
 
 def _group(item: pytest.Item) -> str:
-    """What runs in one worker, one after the other: a file, or all that share a slow server."""
+    """The group of tests that run in one worker, one after the other: a file, or all that share a slow server."""
     shared = [name for name in SHARED if name in getattr(item, "fixturenames", ())]
     return shared[0] if shared else item.path.relative_to(TESTS).as_posix()

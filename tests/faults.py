@@ -53,7 +53,7 @@ class Faults(Supervisor):
 
     @property
     def armed(self) -> dict[str, Place]:
-        """What has not been struck yet."""
+        """The faults that have not been struck yet."""
         return self._armed
 
     async def _stepped(self, name: str, run: Coroutine[Any, Any, None]) -> None:
@@ -92,7 +92,7 @@ class _Steps:
                     error = None
                     continue
                 if asyncio.isfuture(waits_for):
-                    waits_for._asyncio_future_blocking = False  # nobody waits for it any more
+                    waits_for._asyncio_future_blocking = False  # no task waits for it any more
                 if self._faults.kind is None:
                     yield from asyncio.get_running_loop().create_future()
                 else:

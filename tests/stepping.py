@@ -56,7 +56,7 @@ class Stepping:
                 if count == self._at:
                     self.met = True
                     if waiting is not None:
-                        waiting._asyncio_future_blocking = False  # nobody waits for it any more
+                        waiting._asyncio_future_blocking = False  # no task waits for it any more
                     error = self._fault()
                     if error is None:
                         yield from asyncio.Event().wait().__await__()

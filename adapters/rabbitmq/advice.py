@@ -1,4 +1,4 @@
-"""What a broker lacks although it can be used: told by `headrace check`."""
+"""Shortcomings of a broker that is usable nevertheless: `headrace check` reports them."""
 
 from __future__ import annotations
 

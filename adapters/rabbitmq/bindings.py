@@ -1,6 +1,6 @@
 """Bindings that outlive their contract: RabbitMQ keeps a binding until somebody removes it, and AMQP cannot list them.
 
-What was declared is therefore recorded beside them, as the one message of a queue: it lives as long as they do.
+The declared bindings are therefore recorded beside them, as the one message of a queue: it lives as long as they do.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Binding = tuple[str, str]  # job type, queue
 
 
 def of(topology: Topology) -> set[Binding]:
-    """What a topology binds."""
+    """The bindings of a topology, as pairs of job type and queue."""
     return {(job_type, queue) for job_type, queues in topology.bindings.items() for queue in queues}
 
 
@@ -55,7 +55,7 @@ class Bindings:
             await close_quietly(connection)
 
     async def recorded(self) -> set[Binding] | None:
-        """What was recorded last; None: nothing ever was."""
+        """The bindings recorded last; None if none were ever recorded."""
         with calls():
             channel = await self._channel()
             queue = await channel.declare_queue(RECORD, durable=True, arguments=self._arguments)

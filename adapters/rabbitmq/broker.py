@@ -24,7 +24,7 @@ _DEPTH_CHANNELS = 8
 
 
 class RabbitMQ:
-    """Declares the topology on every new publishing connection. url: asked for anew by each connection.
+    """Declares the topology on every new publishing connection. url: called by each new connection.
 
     supervisor: owns its loops; without one it makes its own.
     """
@@ -79,7 +79,7 @@ class RabbitMQ:
         return self._outlet.unready()
 
     def look(self) -> None:
-        """A queue is missed: what is gone is declared anew."""
+        """A queue is missing: missing objects are declared again."""
         self._outlet.look()
 
     async def advice(self) -> list[str]:

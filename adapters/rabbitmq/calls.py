@@ -1,4 +1,4 @@
-"""The border to the AMQP library: what comes out of a call is an answer or a BrokerError."""
+"""The border to the AMQP library: each call ends with an answer or a BrokerError."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def calls() -> Iterator[None]:
     """Turn whatever the library raises into BrokerUnavailable.
 
     Where a connection ends during a call, aiormq raises a bare `Exception` or `RuntimeError`, or a CancelledError that
-    nobody asked for: a task that was really cancelled has it counted (`Task.cancelling`).
+    no code of ours asked for: a task that was really cancelled has it counted (`Task.cancelling`).
     """
     try:
         yield
@@ -39,7 +39,7 @@ def calls() -> Iterator[None]:
 
 
 def why(error: BaseException | None) -> str:
-    """What went wrong, and what to mend where that can be told. Never with the password."""
+    """The cause of a failure, and its remedy where that is known. Never with the password."""
     if error is None:
         return "closed"
     if isinstance(error, ProbableAuthenticationError):

@@ -147,8 +147,9 @@ class Connection(aio_pika.Connection):
         await self._on_connected()
 
     def __del__(self) -> None:
-        """Nothing: whoever connects closes. aio-pika's makes a coroutine of `close`, also where nothing was ever connected. In
-        another thread, where the garbage collector may find it, nobody runs that: Python then warns, past our log."""
+        """Nothing: the code that connects also closes. aio-pika's makes a coroutine of `close`, also where nothing was ever
+        connected. In another thread, where the garbage collector may find it, no loop runs that: Python then warns, not in our
+        log."""
 
     @property
     def underneath(self) -> aiormq.Connection:

@@ -1,4 +1,4 @@
-"""What must exist on the broker. Declared by every program; what is there with other arguments is a clear error."""
+"""The objects that must exist on the broker. Every program declares them; an object with other arguments is a clear error."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Declaration:
         self.limits: dict[str, int | None] = {}
 
     async def declare(self, connection: Connection, beat: Beat) -> None:
-        """All exchanges, queues and bindings; what exists is left as it is. Raises TopologyMismatch, BrokerUnavailable."""
+        """All exchanges, queues and bindings; existing ones are not changed. Raises TopologyMismatch, BrokerUnavailable."""
         with calls():
             channel = await self._channel(connection)
             try:
@@ -60,7 +60,7 @@ class Declaration:
                     beat()
                     channel = await self._queue(connection, channel, queue)
                 await self._bind(channel, beat)
-                # After the queues: what is due before its queue is bound there would be taken for lost.
+                # After the queues: a message due before its queue is bound there would be taken for lost.
                 due = await channel.get_exchange(DELAY_DUE, ensure=False)
                 await due.bind(DELAY_ARRIVAL, "#", timeout=self._timeout)
             except ChannelPreconditionFailed as error:
@@ -104,7 +104,8 @@ class Declaration:
         return channel, queue
 
     async def _rung(self, channel: AbstractChannel, level: int) -> None:
-        """Level n: what has bit n set waits 2**n s in its queue; all goes on to level n - 1, and from level 0 to its own queue."""
+        """Level n: a message whose delay has bit n set waits 2**n s in its queue; all goes on to level n - 1, and from level 0 to
+        its own queue."""
         here = delay_exchange(level)
         below = delay_exchange(level - 1) if level else DELAY_ARRIVAL
         arguments = self._quorum() | _dead_lettered(below) | {"x-message-ttl": 1000 * 2**level}

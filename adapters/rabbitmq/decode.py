@@ -117,7 +117,7 @@ def _take(data: bytes, at: int, size: int) -> bytes:
 
 
 def text(data: bytes) -> str:
-    """UTF-8, as AMQP wants it; what is not is escaped as `\\xfc`."""
+    """UTF-8, as AMQP wants it; other bytes are escaped as `\\xfc`."""
     return data.decode("utf-8", "backslashreplace")
 
 

@@ -1,4 +1,4 @@
-"""What one channel of a consumer has given us, and what of it goes back, in as few frames as can be."""
+"""The deliveries that one channel of a consumer holds, and their acks, nacks and requeues, in as few frames as possible."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Hold:
 
     @property
     def credit(self) -> int:
-        """What a further consumer may be begun with, so that never more than the prefetch is held; 0 is none.
+        """The prefetch that a further consumer may begin with, so that the channel never holds more than its prefetch; 0 is none.
 
-        RabbitMQ gives each consumer its own credit, and goes on counting what a cancelled one holds for nobody. So after a pause
+        RabbitMQ gives each consumer its own credit, and goes on counting the deliveries of a cancelled one. So after a pause
         one begins with what is left; and a further one with the rest, once nothing of the former one is held, or that is as much as
         those before have: each doubles it, so that a dozen are enough for any prefetch.
         """

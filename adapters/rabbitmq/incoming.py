@@ -11,7 +11,7 @@ from core.ports import Delivery
 from core.text import safe
 from core.topology import DELAY_LOST, delayed_for
 
-# What dead-lettering adds on the way through the ladder; a message is told by its publisher's headers alone.
+# Headers that dead-lettering adds on the way through the ladder; only its publisher's headers identify a message.
 _BROKERS_OWN = ("x-first-death-", "x-last-death-")
 _DEATHS = {"delivery_limit": Reason.DELIVERY_LIMIT, "expired": Reason.EXPIRED, "rejected": Reason.REJECTED}
 # Characters of one header: a frame holds no more.
@@ -19,7 +19,7 @@ _MOST_TEXT = 131_072
 
 
 async def read(channel: Any) -> tuple[dict[str, Any], bytes]:
-    """What follows a Basic.Deliver: the message's headers as AMQP has them, and as many body frames as its size says."""
+    """The frames after a Basic.Deliver: the message's headers as AMQP has them, and as many body frames as its size says."""
     header: ContentHeader = await channel._get_frame()
     left, pieces = header.body_size or 0, []
     while left > 0:

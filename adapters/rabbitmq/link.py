@@ -1,4 +1,4 @@
-"""A connection that is made again whenever it ends, with jittered backoff; its listeners are told."""
+"""A connection that is made again whenever it ends, with jittered backoff; it notifies its listeners."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _log = logs.get("rabbitmq")
 _FIRST_PAUSE, _LAST_PAUSE = 0.2, 5.0
 # The broker and we show life every 10 s; aiormq gives a silent connection up after three of these.
 HEARTBEAT = 10
-# A connection whose probe has failed for so long is ended by us, without waiting for the heartbeats.
+# A connection whose probe has failed for this number of seconds is ended by us, without waiting for the heartbeats.
 STUCK_AFTER = 8.0
 # How long a farewell may take: a stalled peer never answers it.
 _FAREWELL = 2.0
@@ -32,7 +32,7 @@ PATIENCE = 30.0
 class Link:
     """Keeps one connection.
 
-    url: asked for anew by each attempt, so that a password that was changed is used by the next one. timeout: seconds for an
+    url: called by each attempt, so that a password that was changed is used by the next one. timeout: seconds for an
     attempt. ca_file: authorities to trust. down: why it cannot be used, or None.
     """
 
@@ -121,7 +121,7 @@ class Link:
         return self.down is not None and self.down.startswith("blocked")
 
     async def _probe(self, connection: Connection) -> str | None:
-        """What is wrong with a connection: blocked by an alarm, or without an answer."""
+        """The fault of a connection: blocked by an alarm, or without an answer."""
         try:
             async with asyncio.timeout(0.2):
                 await connection.underneath.ready()

@@ -30,7 +30,7 @@ _log = logs.get("rabbitmq")
 # that it lasts. A consumer of the queue, or a job that was returned, has it looked at within LEAST seconds.
 CHECK_EVERY, LEAST = 10.0, 1.0
 _FIRST_PAUSE, _LAST_PAUSE = 0.1, 5.0
-# A channel that was open for so long was good: the next pause is the first again.
+# A channel that was open for this number of seconds was good: the next pause is the first again.
 _GOOD_AFTER = 10.0
 
 
@@ -127,7 +127,7 @@ class Outlet:
             # A first declaration of all quorum queues takes 2 to 3 s on two cores; later ones 0.1 s.
             new = await self._declare(connection, beat)
             # Which log belongs to which quorum queue stands in a DETS table (ra_directory), written 3 s after its last change:
-            # killed before, the broker starts the queue anew with an empty log. Seen on 3.10.8 in 8 of 8 kills at once, in 0 of 5
+            # killed before, the broker starts the queue again with an empty log. Seen on 3.10.8 in 8 of 8 kills at once, in 0 of 5
             # after 4 s.
             until = asyncio.get_running_loop().time() + (self._settings.new_queue_pause if new else 0.0)
             while (left := until - asyncio.get_running_loop().time()) > 0:
@@ -167,7 +167,7 @@ class Outlet:
         raise BrokerUnavailable(self._link.down or self.down or "the publishing channel has ended")
 
     async def _check(self, connection: Connection, beat: Beat) -> None:
-        """Declare anew what is gone. What cannot be declared is told, and leaves the rest as it is."""
+        """Declare missing objects again. A declaration that fails is logged, and does not affect the others."""
         try:
             if self._look or await self._missing(connection, beat):
                 self._keep_back(await self._declare(connection, beat))

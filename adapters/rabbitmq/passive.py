@@ -14,7 +14,7 @@ from adapters.rabbitmq.connection import Connection
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the leader of a queue says of it."""
+    """The state of a queue, as its leader reports it."""
 
     ready: int
     consumers: int

@@ -19,9 +19,10 @@ from core.ports import Message
 from core.topology import EXCHANGE, delay_exchange, delay_key, delay_seconds
 from telemetry import logs
 
-# What may wait for its confirm, in bytes; one message alone may be larger. EACH: what one takes beside its body, about.
+# The messages that may wait for their confirms, in bytes; one message alone may be larger. EACH: the bytes of one beside its
+# body, about.
 MOST_BYTES, EACH = 64 * 2**20, 1000
-# A confirm may take the publish timeout, and a second for so many bytes: a slow disk's and network's pace.
+# A confirm may take the publish timeout, and a second for each BYTES_A_SECOND bytes: the pace of a slow disk and network.
 BYTES_A_SECOND = 4 * 2**20
 # Where nothing waits: its answer shows that the broker takes and answers publishes.
 _NOWHERE = Message("headrace.probe", "headrace.probe", {}, b"", queue="headrace.nowhere")
@@ -30,7 +31,7 @@ _NOBODYS = Message("headrace.proof", "headrace.nowhere", {}, b"")
 
 
 class _Sent(NamedTuple):
-    """What waits for its confirm."""
+    """The publishes that wait for their confirms."""
 
     future: asyncio.Future[None]
     name: str
@@ -42,9 +43,10 @@ class _Sent(NamedTuple):
 
 
 class Publisher:
-    """One confirming channel, of which nobody else publishes: its tags are counted here.
+    """One confirming channel, on which nothing else publishes: its tags are counted here.
 
-    timeout: seconds that a confirm may take, beside those for the bytes. unroutable: told of what the broker returned.
+    timeout: seconds that a confirm may take, beside those for the bytes. unroutable: called with each message that the broker
+    returned.
     """
 
     def __init__(self, channel: Channel, timeout: float, limit: SizeLimit, unroutable: Callable[[Message], None]) -> None:
@@ -70,7 +72,7 @@ class Publisher:
         return bool(self._channel.is_closed)
 
     def publish(self, window: Sequence[Message], held_back: Collection[str] = ()) -> list[asyncio.Future[None]]:
-        """Write the window. What cannot be written fails alone. held_back: job ids that are not sent now."""
+        """Write the window. A message that cannot be written fails alone. held_back: job ids that are not sent now."""
         futures: list[asyncio.Future[None]] = []
         packed: list[bytes] = []
         taken: list[_Sent] = []
@@ -111,7 +113,7 @@ class Publisher:
             raise error
 
     def fail_all(self, why: str) -> None:
-        """The channel is gone: what waits may have been taken by the broker or not; but not what was larger than its limit."""
+        """The channel is gone: the broker may have taken waiting messages or not; it has not taken one above its limit."""
         self._limit.learn(why)
         sent, self._sent, self._names, self._bytes = self._sent, {}, {}, 0
         self._due.clear()

@@ -8,7 +8,8 @@ _TOO_LARGE = re.compile(r"message size (\d+) is larger than (?:configured )?max 
 
 
 class SizeLimit:
-    """The largest body that the broker takes, in bytes; 0 is unknown. It is set, or told by the broker as it closes a channel."""
+    """The largest body that the broker takes, in bytes; 0 is unknown. It is set, or learned from the broker's close of a
+    channel."""
 
     def __init__(self, most: int) -> None:
         self.most = self._set = most
@@ -18,5 +19,5 @@ class SizeLimit:
             self.most = int(found[2])
 
     def forget(self) -> None:
-        """A new connection: perhaps to a broker that was set up anew."""
+        """A new connection: perhaps to a broker that was set up again."""
         self.most = self._set

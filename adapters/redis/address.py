@@ -25,7 +25,7 @@ _CLUSTER_PORT, _SENTINEL_PORT = 6379, 26379
 
 @dataclass(frozen=True)
 class Address:
-    """options: what redis-py's connections take. hosts: nodes to begin with, or Sentinels; none for one server."""
+    """options: arguments of redis-py's connections. hosts: nodes to begin with, or Sentinels; none for one server."""
 
     kind: Literal["single", "cluster", "sentinel"]
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What a Redis lacks although it can be used: told by `headrace check`."""
+"""Shortcomings of a Redis that is usable nevertheless: `headrace check` reports them."""
 
 from __future__ import annotations
 
@@ -70,6 +70,6 @@ def _of_cluster_node(info: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _number(version: str) -> tuple[int, ...]:
-    """What is no version is taken for a new one: not every service that speaks Redis' protocol tells."""
+    """Text that is not a version counts as a new one: not every service that speaks Redis' protocol reports its version."""
     parts = version.split(".")[:2]
     return tuple(int(part) for part in parts) if parts and all(part.isdigit() for part in parts) else _OLDEST

@@ -1,4 +1,4 @@
-"""Clients of Redis whose user and password are read anew for each connection."""
+"""Clients of Redis whose user and password are read again for each connection."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def client(url: Url, settings: Settings, connections: int) -> tuple[Client, tupl
     """A client, the nodes of a cluster that the URL names, and what closes the client. Short timeouts, and nothing is retried here:
     the callers know what may be repeated.
 
-    connections: at most so many to a server.
+    connections: the maximum to one server.
     """
     credentials = Credentials(url)
     address, timeout = credentials.address, settings.store_timeout
@@ -46,7 +46,7 @@ def client(url: Url, settings: Settings, connections: int) -> tuple[Client, tupl
         case "cluster":
             nodes = [ClusterNode(host, port) for host, port in address.hosts]
             cluster = RedisCluster(startup_nodes=nodes, **servers)
-            # redis-py's own close does nothing while its map is to be read anew.
+            # redis-py's own close does nothing while its map is to be read again.
             nodes_of = cluster.nodes_manager
             cluster.commands_parser = _Commands(nodes_of)
             return cluster, address.hosts, [cluster.aclose, nodes_of.aclose, lambda: nodes_of.aclose("startup_nodes")]

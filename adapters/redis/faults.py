@@ -1,4 +1,4 @@
-"""What Redis' errors mean: the server is away, or one item is at fault; and what to mend."""
+"""The meaning of Redis' errors: the server is unavailable, or one item is at fault; and the remedy."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from redis.exceptions import AuthenticationError, ClusterError, RedisClusterExce
 from core.errors import BadRecord, StoreUnavailable
 from core.outgoing import CA_FILE, untrusted
 
-# RuntimeError: what uvloop's transports raise when they are written to after a reset ("unable to perform operation on <TCPTransport
-# closed=True ...>"); redis-py lets it through.
+# RuntimeError: the error that uvloop's transports raise when they are written to after a reset ("unable to perform operation on
+# <TCPTransport closed=True ...>"); redis-py lets it through.
 FAILURES = (RedisError, RedisClusterException, OSError, TimeoutError, RuntimeError, UnicodeEncodeError)
 
-# What a user of Redis must be allowed, as ACL SETUSER takes it; +cluster on a cluster, and +config|get to look at its settings.
+# The rights that a user of Redis needs, as ACL SETUSER takes them; +cluster on a cluster, +config|get to look at its settings.
 RIGHTS = "~headrace:* ~{headrace:* +@hash +@sortedset +@stream +@string +@keyspace +@scripting +@connection +time +info"
 
 # In the order in which they are looked for. In a script's error the code stands somewhere in the text, and where it stands differs

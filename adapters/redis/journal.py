@@ -19,7 +19,7 @@ MOST_AT_ONCE = 8
 
 
 class RedisJournal:
-    """One pipeline a call. url: asked for its user and password anew by each connection."""
+    """One pipeline a call. url: asked for its user and password by each new connection."""
 
     def __init__(self, url: Url, settings: Settings) -> None:
         self._link = Link(url, settings, MOST_AT_ONCE)
@@ -36,7 +36,8 @@ class RedisJournal:
             ("XADD", _stream(record.queue), "MAXLEN", "=", self._most, "*", "record", to_text(record)) for record in records
         ]
         for record in {r.queue: r for r in records}.values():
-            # The age of a queue's records: what is older than the newest by more goes, and all of it once nothing comes any more.
+            # The age of a queue's records: records older than the newest by more are deleted, and all of them once no new ones
+            # come.
             commands += [
                 ("XTRIM", _stream(record.queue), "MINID", "=", int((record.at - self._age) * 1000)),
                 ("EXPIRE", _stream(record.queue), self._age),

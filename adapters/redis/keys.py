@@ -1,4 +1,4 @@
-"""What things are called in Redis."""
+"""The names of keys in Redis."""
 
 from __future__ import annotations
 

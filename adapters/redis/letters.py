@@ -46,7 +46,7 @@ class Letters:
         await self.listed([(dead[n], died_at) for group, found in times for n, died_at in zip(group, found, strict=True)])
 
     async def listed(self, stand: Sequence[tuple[DeadLetter, Any]]) -> None:
-        """List letters that were written, with their times of death as they stand; on one server the script has done so."""
+        """List letters that were written, with their times of death unchanged; on one server the script has done so."""
         if not stand or self._keys.listed:
             return
         arguments: list[Any] = []

@@ -1,4 +1,4 @@
-"""Commands to Redis: so many at once, the others wait their turn, and each ends within a bounded time."""
+"""Commands to Redis: a limited number at once, the others wait their turn, and each ends within a bounded time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from core.secret_url import Url
 from core.settings import Settings
 
 T = TypeVar("T")
-# What another server may answer: where the primary is has to be asked anew.
+# Answers of a server that is no longer the primary: the primary's address has to be looked up again.
 _MOVED_ON = (
     exceptions.ConnectionError,
     exceptions.TimeoutError,
@@ -153,7 +153,7 @@ class Link:
             if isinstance(self._client, RedisCluster):
                 if isinstance(error, _MOVED_ON):
                     async with asyncio.timeout(self._longest):
-                        await self._client.aclose()  # the map of slots is read anew
+                        await self._client.aclose()  # the map of slots is read again
             elif demoted(error):
                 await self._client.connection_pool.disconnect(inuse_connections=False)
 

@@ -37,7 +37,7 @@ class RedisOutcomes:
     after: no letter is lost, but when this process ends in between, a letter is listed only after the next `purge`, or after
     the same outcome or letter came again.
 
-    url: asked for its user and password anew by each connection.
+    url: asked for its user and password by each new connection.
     """
 
     def __init__(self, url: Url, settings: Settings, clock: Clock) -> None:  # noqa: ARG002  # every store is given one; here the server's decides
@@ -61,12 +61,12 @@ class RedisOutcomes:
             await self._whole()
 
     async def advice(self) -> list[str]:
-        """What an operator should mend although the store works. Raises StoreUnavailable."""
+        """Advice to an operator about a store that works nevertheless. Raises StoreUnavailable."""
         return await advice(self._reads)
 
     async def _whole(self) -> None:
         """A cluster may serve some slots and not others (cluster-require-full-coverage no). Jobs are spread over all of them: where
-        each third one fails, the store is away, and not away and back in turn."""
+        each third one fails, the store is unavailable all the time, and not in turn."""
         failed = (await self._reads.ask("CLUSTER INFO")).get("cluster_slots_fail", "0")
         if failed != "0":
             raise StoreUnavailable(

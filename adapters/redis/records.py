@@ -1,4 +1,4 @@
-"""Records as Redis has them, and back. What cannot be read or written is BadRecord: that one's fault, not the server's."""
+"""Records as Redis has them, and back. A record that cannot be read or written is BadRecord: its own fault, not the server's."""
 
 from __future__ import annotations
 

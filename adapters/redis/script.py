@@ -6,7 +6,7 @@ import hashlib
 
 
 class Script:
-    """sha: what EVALSHA calls it. A server that does not know it (it was restarted, or a replica took over) is given the text."""
+    """sha: its name for EVALSHA. A server that does not know it (it was restarted, or a replica took over) is given the text."""
 
     def __init__(self, text: str) -> None:
         self.text = text

@@ -198,7 +198,7 @@ return 1
 """
 )
 
-# A small write, as a script: a server that refuses either is away. KEYS[1]: a key of its own.
+# A small write, as a script: a server that refuses either is unavailable. KEYS[1]: a key of its own.
 PING = Script("return redis.call('SET', KEYS[1], 1, 'EX', 60)")
 
 RECORDS = _RECORDS

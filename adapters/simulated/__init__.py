@@ -1,4 +1,4 @@
-"""A broker and an outcome store in memory that do what real ones do, and worse when they are told to.
+"""A broker and an outcome store in memory that do what real ones do, and worse on demand.
 
 `BrokerServer` and `StoreServer` are the servers: they outlive the programs that connect to them. `SimulatedBroker` and
 `SimulatedOutcomes` fill the ports for one program each. All chance comes from a `Chance` and all time from the event loop, so that

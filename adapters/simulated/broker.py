@@ -21,7 +21,7 @@ from telemetry.supervisor import Supervisor
 class SimulatedBroker:
     """One program's client. name: of the program, to the server. supervisor: owns its loops; without one it makes its own."""
 
-    lost = None  # nobody deletes a queue here
+    lost = None  # no queue is deleted here
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class SimulatedBroker:
         return "no confirm within the publish timeout" if self._publisher is not None and self._publisher.timed_out else None
 
     async def advice(self) -> list[str]:
-        """Nothing: nobody operates this server."""
+        """Nothing: this server has no operator."""
         return []
 
     def cut(self, *, publishing: bool, client_after: float = 0.0, server_after: float = 0.0) -> None:

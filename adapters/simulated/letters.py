@@ -18,7 +18,7 @@ class Letters:
         return Letters(dict(self.by_id))
 
     def bury(self, letter: DeadLetter) -> None:
-        """What is there stays, unless it was replayed since."""
+        """Keep a letter that exists already, unless it was replayed since."""
         known = self.by_id.get(letter.dead_id)
         if known is None or known.replayed_at is not None:
             self.by_id[letter.dead_id] = replace(letter, replayed_at=None)

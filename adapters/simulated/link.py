@@ -1,4 +1,4 @@
-"""The client's connection: made again whenever it ends; its listeners are told."""
+"""The client's connection: made again whenever it ends; it notifies its listeners."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from telemetry.supervisor import Beat, Supervised, Supervisor
 
 # Full jitter up to 0.2 s ... 5 s between two attempts to connect.
 _FIRST_PAUSE, _LAST_PAUSE = 0.2, 5.0
-# So often the server is asked for an answer, and so long it may be silent before the connection is given up: as heartbeats do.
+# The server is probed every PROBE seconds; without an answer for STUCK_AFTER seconds the connection is ended, as heartbeats do.
 PROBE, STUCK_AFTER = 3.0, 9.0
 
 

@@ -71,5 +71,5 @@ class SimulatedOutcomes:
         return await self._server.ask(self._name, self._timeout, drop)
 
     async def purge(self) -> int:
-        """Nothing to do: what is past its retention is forgotten when it is next looked at."""
+        """Nothing to do: a record past its retention is forgotten when it is read next."""
         return 0

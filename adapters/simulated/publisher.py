@@ -41,12 +41,12 @@ class Publisher:
         return futures
 
     def next_tag(self) -> int:
-        """The server counts the same way, from what arrives: what is counted is sent."""
+        """The server counts the same way, from the arrivals: each counted publish is sent."""
         self._tag += 1
         return self._tag
 
     def fail_all(self) -> None:
-        """The connection is gone: what waits may have been taken or not."""
+        """The connection is gone: waiting publishes may have been taken or not."""
         waiting, self._waiting = self._waiting, {}
         for _, future in waiting.values():
             if not future.done():
@@ -88,4 +88,4 @@ def failed(window: Sequence[Message], reason: str) -> list[asyncio.Future[None]]
 
 def _fail(future: asyncio.Future[None], error: Exception) -> None:
     future.set_exception(error)
-    future.exception()  # nobody has to look
+    future.exception()  # its result need not be read

@@ -1,4 +1,4 @@
-"""A simulated server's queues: what is ready, what is held by whom, and who gets the next."""
+"""A simulated server's queues: the ready messages, the held ones with their holders, and the next receiver."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Consumer:
 
 @dataclass(eq=False, slots=True)
 class Channel:
-    """One client's channel. unacked: what it was given, by tag, with the consumer that it was given to.
+    """One client's channel. unacked: its deliveries, by tag, with the consumer that it was given to.
 
     confirmed, returned, cancelled, ended: called at the client's end.
     """
@@ -65,7 +65,7 @@ class Channel:
 class Queue:
     """limit: how often a message may come back before it is given up; None is for ever. full: it refuses what is published.
 
-    held: handed out, or on its way back; what a server that is killed finds again.
+    held: handed out, or on its way back; a killed server finds these again.
     """
 
     name: str
@@ -100,13 +100,13 @@ class Queue:
         return None
 
     def purge(self) -> list[Entry]:
-        """Empty it of what is ready; what is held by a consumer stays. Gives what went."""
+        """Empty it of what is ready; messages that a consumer holds stay. Returns the removed ones."""
         gone = [*self.ready, *(entry for _, entry in self.returned)]
         self.returned.clear()
         self.ready.clear()
         return gone
 
     def end(self, consumer: Consumer) -> None:
-        """It gets nothing more; what it has stays its channel's."""
+        """It gets nothing more; the messages that it has stay its channel's."""
         if consumer in self.consumers:
             self.consumers.remove(consumer)

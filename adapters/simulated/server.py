@@ -17,7 +17,7 @@ from core.topology import Topology, dead_queue, delay_seconds
 
 # A queue that is younger when the server is killed is empty after it (RabbitMQ 3.10.8 writes its directory of logs every 3 s).
 NEW_FOR = 3.0
-# What the delay ladder is late by at most, in quiet.
+# The maximum delay that the ladder adds without faults, in seconds.
 LATE = 0.5
 Settlement = tuple[str, int, bool]  # "ack", "back" or "reject"; a delivery's tag; with all before it
 
@@ -25,7 +25,7 @@ Settlement = tuple[str, int, bool]  # "ack", "back" or "reject"; a delivery's ta
 class BrokerServer:
     """latency: seconds that a frame takes, least and most. sync: seconds until what was written is durable, at most.
 
-    watch: told of each ("enqueued" | "given" | "acked" | "back" | "dead" | "lost", queue, entry).
+    watch: called with each ("enqueued" | "given" | "acked" | "back" | "dead" | "lost", queue, entry).
     """
 
     def __init__(self, chance: Chance, *, latency: tuple[float, float] = (0.0002, 0.002), sync: float = 0.004) -> None:
@@ -73,7 +73,7 @@ class BrokerServer:
         self.channels[channel] = None
 
     def close_channel(self, channel: Channel) -> None:
-        """What it holds comes back, counted."""
+        """Requeue the deliveries that the channel holds, each with its count raised."""
         self._end(channel, lost=False)
 
     def hold(self, name: str) -> None:
@@ -129,7 +129,7 @@ class BrokerServer:
         return missing
 
     def depth(self, queue: str) -> tuple[int, int]:
-        """What is ready, and how many consumers there are. Raises LookupError."""
+        """The number of ready messages, and of consumers. Raises LookupError."""
         found = self.queues[queue]
         return found.depth, len(found.consumers)
 
@@ -191,7 +191,7 @@ class BrokerServer:
             self._confirm(channel, tags)
 
     def _confirm(self, channel: Channel, tags: list[tuple[int, bool]]) -> None:
-        """What was taken without a gap takes one frame, up to its last tag; the others one each."""
+        """Deliveries without a gap between their tags are settled by one frame, up to the last tag; the others one by one."""
         send = channel.wire.to_client.send
         taken = [tag for tag, was in tags if was]
         prefix = [tag for number, tag in enumerate(taken) if tag == channel.settled_to + 1 + number]
@@ -288,7 +288,7 @@ class BrokerServer:
     # ---------------------------------------------------------------------------------------------- what goes wrong
 
     def kill(self) -> None:
-        """Of what was not synced only a beginning is kept, and nobody is told. New queues are empty afterwards."""
+        """Of writes that were not synced only the first ones are kept, without any notice. New queues are empty afterwards."""
         now = asyncio.get_running_loop().time()
         kept = int(self._chance.uniform(0, len(self._log) + 1))
         log, self._log = self._log[:kept], []
@@ -309,7 +309,7 @@ class BrokerServer:
                 queue.held.clear()
 
     def start(self) -> None:
-        """Again, on what is durable: what was handed out is ready, and counted."""
+        """Start again with the durable messages: deliveries are ready again, and counted."""
         self.running, self._log = True, []
         for queue in self.queues.values():
             queue.consumers.clear()

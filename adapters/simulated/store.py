@@ -17,7 +17,7 @@ from core.model import State
 from core.ports import Answer, Claim, DeadLetter, DeliveryRecord, JobRecord, Outcome, Queued, Verdict
 
 Result = TypeVar("Result")
-# What happened, to which (queue, job id), what was stored before, what is now, and the token of whoever asked.
+# The event, its (queue, job id), the record before, the record now, and the token of the caller.
 Watcher = Callable[[str, tuple[str, str], Stored | None, Stored | None, str], None]
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Hold:
-    """What one channel has given us. outstanding: tags in the order of delivery, with the consumer that each came by."""
+    """The deliveries that one channel holds. outstanding: tags in the order of delivery, with the consumer that each came by."""
 
     def __init__(self, wire: Wire, channel: Channel) -> None:
         self.wire = wire

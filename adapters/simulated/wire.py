@@ -9,7 +9,7 @@ from typing import Any
 
 Call = Callable[..., Any]
 
-# What is sent later arrives later: the event loop's heap keeps no order between equal times.
+# Messages sent later arrive later: the event loop's heap keeps no order between equal times.
 _APART = 1e-6
 
 
@@ -18,7 +18,7 @@ class ConnectionLost(Exception):
 
 
 class Way:
-    """One direction. What arrives runs in the receiver's context, so that it is the receiver's and not the sender's.
+    """One direction. An arrival runs in the receiver's context, so that it is the receiver's and not the sender's.
 
     held: nothing arrives; it waits, in order, until `release`.
     """
@@ -40,7 +40,7 @@ class Way:
         loop.call_at(self._last, self._arrive, call, args, context=self._context)
 
     def release(self) -> None:
-        """What waited arrives now."""
+        """Deliver the messages that were held back."""
         self.held = False
         waiting, self._waiting = self._waiting, []
         loop = asyncio.get_running_loop()
@@ -88,7 +88,7 @@ class Wire:
         return future
 
     def cut(self, client_after: float = 0.0, server_after: float = 0.0) -> None:
-        """End it. What is under way is lost; each end learns of it so many seconds later."""
+        """End it. Messages on the way are lost; each end learns of it the given number of seconds later."""
         if self.lost:
             return
         self.lost = True
@@ -125,7 +125,7 @@ def _answer(future: asyncio.Future[Any], answer: Any, error: Exception | None) -
 
 def _end(future: asyncio.Future[Any], error: BaseException) -> None:
     if isinstance(error, asyncio.CancelledError):
-        future.cancel()  # libraries do: it reads like a cancellation by whoever waits
+        future.cancel()  # libraries do: it reads like a cancellation by the caller that waits
     else:
         future.set_exception(error)
-        future.exception()  # nobody has to look
+        future.exception()  # its result need not be read

@@ -28,7 +28,7 @@ _Item = tuple["asyncio.Future[None]", list[messages.Row]]
 
 
 class SqliteBroker:
-    """One row a message and queue; what a subscription holds is marked with its name.
+    """One row a message and queue; rows that a subscription holds are marked with its name.
 
     supervisor: owns its loops; None: it has its own. patience: seconds without a sign of life after which a loop begins again.
     """
@@ -51,7 +51,7 @@ class SqliteBroker:
         self.patience = 30.0 + 2 * self.database.answers_within
         self.limit = settings.delivery_limit
         # The names under which this process appears among the owners: the broker's own, and its subscriptions'. The first is there
-        # so that each beat writes something: what cannot be written cannot be published either.
+        # so that each beat writes something: while a beat cannot be written, nothing can be published either.
         self._name = self.chance.token()
         self.names = {self._name}
         self._topology = topology
@@ -101,8 +101,8 @@ class SqliteBroker:
         return SqliteSubscription(self, queue, prefetch, deliver)
 
     async def leave(self, owner: str, work: Work[None]) -> None:
-        """The last words of a subscription. While the file is away the keeper goes on trying: nobody else may free what it held
-        as long as this process lives."""
+        """The last words of a subscription. While the file is unavailable the keeper goes on trying: no other process may free what
+        it held as long as this process lives."""
         self.names.discard(owner)
         self._leaving[owner] = work
         await self._try_leaving(owner)

@@ -24,7 +24,7 @@ Made = TypeVar("Made")
 # While anything happens we look for the commits of other processes every 5 ms, and every 25 ms after a second of quiet.
 # One look (PRAGMA data_version, and three `stat`) takes 8 µs of CPU.
 LOOK_BUSY, LOOK_QUIET, QUIET_AFTER = 0.005, 0.025, 1.0
-# A reader waits for nobody in WAL mode, but for a recovery after a crash. It runs on the event loop.
+# In WAL mode a reader waits only for a recovery after a crash. It runs on the event loop.
 READER_WAIT_MS = 50
 # The writer's owner looks at it so often; a writer that gets on with nothing for longer than this beyond its own limits is stuck.
 OWNER_LOOK, STUCK_AFTER = 0.25, 30.0
@@ -61,7 +61,7 @@ class Database:
     def at(
         cls, path: str, timeout: float, clock: Clock, chance: Chance | None = None, supervisor: Supervisor | None = None
     ) -> Database:
-        """The database of this process at `path`. What else is given is of the first who asks."""
+        """The database of this process at `path`. Further arguments count only at the first call."""
         key = path if path == MEMORY else str(Path(path).absolute())
         if key not in cls._open:
             cls._open[key] = cls(key, timeout, clock, chance, supervisor)
@@ -222,10 +222,10 @@ class Database:
 
 
 def in_thread(make: Callable[[], Made], name: str) -> asyncio.Future[Made]:
-    """Run it in a thread of its own, which nobody waits for at the program's end."""
+    """Run it in a thread of its own, which the program's end does not wait for."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Made] = loop.create_future()
-    future.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, also when nobody waits any more
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())  # read, also when no caller waits any more
 
     def set_answer(result: Any, error: BaseException | None) -> None:
         if not future.done():
@@ -235,7 +235,7 @@ def in_thread(make: Callable[[], Made], name: str) -> asyncio.Future[Made]:
         answer: tuple[Any, BaseException | None]
         try:
             answer = make(), None
-        except BaseException as error:  # it belongs to whoever waits
+        except BaseException as error:  # it belongs to the caller that waits
             answer = None, error
         with contextlib.suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(set_answer, *answer)

@@ -36,7 +36,7 @@ def claim(c: sqlite3.Connection, asked: Claim, now: Moment) -> Answer:
 
 
 def renew(c: sqlite3.Connection, held: Claim, now: Moment) -> bool:
-    # The usual case, in one command: `accepts` says yes to whoever holds the claim. A token is one claim's.
+    # The usual case, in one command: `accepts` says yes to the holder of the claim. A token is one claim's.
     if c.execute(_RENEW, (now.boot, now.seconds + held.lease, now.wall, held.job_id, held.queue, held.token)).rowcount:
         return True
     stored = stored_of(c, held, now)
@@ -68,7 +68,7 @@ _RETRY = f"{_OUTCOME}, next_at = ?, lease_boot = ?, lease_until = ? {_HELD}"
 
 
 def _ending(o: Outcome, now: Moment) -> tuple[str, tuple[Any, ...]]:
-    """The command that ends a claim that is held, and its values. What has ended for good has no use for its lease."""
+    """The command that ends a claim that is held, and its values. A delivery that has ended for good needs no lease."""
     ended_at = o.at if o.state is not State.QUEUED else None
     failure = dead_letters.failure_text(o.failure) if o.failure else None
     values = (o.state.value, ended_at, o.result, failure, now.wall)
@@ -109,8 +109,8 @@ def job(c: sqlite3.Connection, job_id: str) -> JobRecord | None:
 
 
 def purge(c: sqlite3.Connection, before: float, now: Moment, most: int) -> int:
-    """Deliveries by age, and the jobs that have none left. What runs is touched by each renewal, and a step of the wall clock must
-    not purge it before the next one; a retry may be due later than a retention from now."""
+    """Deliveries by age, and the jobs that have none left. A running one is touched by each renewal, and a step of the wall clock
+    must not purge it before the next one; a retry may be due later than a retention from now."""
     old = c.execute(
         "SELECT job_id, queue FROM deliveries WHERE touched_at < ? "
         "AND NOT (state IN ('running', 'retrying') AND lease_boot = ? AND lease_until > ?) LIMIT ?",

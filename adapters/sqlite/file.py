@@ -55,8 +55,8 @@ class SqliteFile:
             time.sleep(_SEEN_WITHIN)
 
     def is_still(self, opened: Opened) -> bool:
-        """Whether its names still lead to it: three `stat`, 5 µs. Whoever deletes a file deletes its log and its index a moment
-        later, and a new file may have been made between the two. Raises OSError."""
+        """Whether its names still lead to it: three `stat`, 5 µs. A deletion removes the file first, and its log and its index a
+        moment later, and a new file may have been made between the two. Raises OSError."""
         return self._identity() == opened.identity
 
     def _prepare(self, connection: sqlite3.Connection) -> None:

@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 
 
 class SqliteJournal:
-    """A row a record; what is over the cap goes with each append. A file that could not be opened is tried again by each call."""
+    """A row a record; rows over the cap go with each append. A file that could not be opened is tried again by each call."""
 
     def __init__(self, path: str, settings: Settings, clock: Clock, supervisor: Supervisor | None = None) -> None:
         self._database = Database.at(path, settings.store_timeout, clock, supervisor=supervisor)

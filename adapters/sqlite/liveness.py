@@ -1,4 +1,4 @@
-"""Which process holds something in the file, and whether it lives: what a dead one held is free at once."""
+"""Which process holds something in the file, and whether it lives: messages of a dead one are free at once."""
 
 from __future__ import annotations
 

@@ -88,13 +88,13 @@ def take(c: sqlite3.Connection, queue: str, owner: str, credit: int, now: Moment
 
 
 def delivery(queue: str, taken: Row) -> Delivery:
-    """What cannot be read of it is left out: the runtime then buries it, with its bytes."""
+    """Unreadable parts of a row are left out: the runtime then buries it, with its bytes."""
     number, count, death, headers, body = taken[:5]
     return Delivery(queue, _headers(headers), body, count, _reason(death), number)
 
 
 def settle(c: sqlite3.Connection, owner: str, settled: Settled, limit: int) -> None:
-    """What is not held by `owner` any more stays as it is."""
+    """Messages that `owner` does not hold any more stay unchanged."""
     c.executemany("DELETE FROM messages WHERE id = ? AND owner = ?", [(i, owner) for i in settled.acks])
     ours = "SELECT queue FROM messages WHERE id = ? AND owner = ?"
     free(c, [i for i in settled.backs if c.execute(ours, (i, owner)).fetchone()], limit)
@@ -105,7 +105,7 @@ def settle(c: sqlite3.Connection, owner: str, settled: Settled, limit: int) -> N
 
 
 def free(c: sqlite3.Connection, numbers: Sequence[int], limit: int) -> None:
-    """Make held messages ready again; what was handed out more than `limit` times goes to the dead-letter queue."""
+    """Make held messages ready again; those that were handed out more than `limit` times go to the dead-letter queue."""
     c.executemany("UPDATE messages SET state = 0, owner = NULL, count = count + 1 WHERE id = ?", [(i,) for i in numbers])
     c.executemany(
         "UPDATE messages SET queue = queue || '.dead', death = ?, count = 0 WHERE id = ? AND count > ? AND queue NOT LIKE '%.dead'",
@@ -119,12 +119,12 @@ def reclaim(c: sqlite3.Connection, owner: str, known: set[int], limit: int) -> N
 
 
 def appear(c: sqlite3.Connection, owner: str, process: Process, beat: float) -> None:
-    """Show that `owner` lives. Whoever sees the figure change knows it."""
+    """Show that `owner` lives. Another process that sees the figure change knows it."""
     c.execute("INSERT OR REPLACE INTO owners (owner, host, pid, born, beat) VALUES (?, ?, ?, ?, ?)", (owner, *process, beat))
 
 
 def ensure(c: sqlite3.Connection, owner: str, process: Process) -> None:
-    """Whoever takes has a row, in the same transaction: what is held by nobody is freed."""
+    """Register the owner that takes, in the same transaction: messages that no registered owner holds are freed."""
     c.execute("INSERT OR IGNORE INTO owners (owner, host, pid, born, beat) VALUES (?, ?, ?, ?, 0)", (owner, *process))
 
 
@@ -140,7 +140,7 @@ def forget(c: sqlite3.Connection, owner: str, limit: int) -> None:
 
 
 def free_orphans(c: sqlite3.Connection, limit: int) -> None:
-    """Free what is held by a name that nobody has."""
+    """Free messages that are held by a name without an owner."""
     orphans = "SELECT id FROM messages WHERE state = 1 AND (owner IS NULL OR owner NOT IN (SELECT owner FROM owners))"
     free(c, [i for (i,) in c.execute(orphans).fetchall()], limit)
 

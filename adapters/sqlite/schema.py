@@ -69,7 +69,8 @@ CREATE INDEX dead_letters_died ON dead_letters (died_at, dead_id);
 CREATE INDEX dead_letters_queue ON dead_letters (queue, died_at, dead_id);
 """
 
-# What each version added to the one before it. They may name :wall, :boot and :seconds, the clocks at the migration.
+# The statements that each version added to the one before it. They may name :wall, :boot and :seconds, the clocks at the
+# migration.
 STEPS = {
     2: """
 CREATE TABLE journal (id INTEGER PRIMARY KEY, queue TEXT NOT NULL, at REAL NOT NULL, record TEXT NOT NULL);
@@ -132,7 +133,7 @@ def migrate(connection: sqlite3.Connection, clock: Clock) -> None:
 
 
 def _step_up(connection: sqlite3.Connection, clock: Clock) -> None:
-    version = _known_version(connection)  # again, now that nobody else can change it
+    version = _known_version(connection)  # again, now that no other process can change it
     scripts = [SCHEMA] if version == 0 else []
     scripts += [script for step, script in STEPS.items() if step > version]
     now = Moment.of(clock)._asdict()

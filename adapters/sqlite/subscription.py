@@ -77,7 +77,7 @@ class SqliteSubscription:
         self._look.set()
 
     async def pause(self) -> None:
-        """What is just being taken is still given."""
+        """Pause. Messages of a take that is under way are still delivered."""
         self._paused = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._database.answers_within):
@@ -138,8 +138,8 @@ class SqliteSubscription:
         return credit > 0 and (self._in_doubt or self._database.read(lambda c: messages.any_ready(c, self._queue, now)))
 
     async def _exchange(self, credit: int) -> list[messages.Row]:
-        """One transaction. Until its answer is there it is in doubt: what it has settled is sent again, and what it has taken
-        without our knowledge is freed by the next one."""
+        """One transaction. Until its answer is there it is in doubt: its settlements are sent again, and messages that it has
+        taken without our knowledge are freed by the next one."""
         sent = messages.Settled(*(list(ids) for ids in self._settled))
         known = set(self._held) if self._in_doubt else None
         now, limit = self._broker.now(), self._broker.limit
@@ -160,7 +160,7 @@ class SqliteSubscription:
         return rows
 
     def _give(self, rows: list[messages.Row]) -> None:
-        """What the receiver refuses stays in doubt, and is freed."""
+        """Rows that the receiver refuses stay in doubt, and are freed."""
         for row in rows:
             self._held.add(row[0])
             try:

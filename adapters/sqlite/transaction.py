@@ -21,7 +21,7 @@ class DatabaseUnavailable(HeadraceError):
 
 
 class Unanswered(DatabaseUnavailable):
-    """It was begun, and nobody knows whether it is, or will be, on the disk."""
+    """It was begun, and it is unknown whether it is, or will be, on the disk."""
 
 
 @dataclass(slots=True, eq=False)
@@ -35,7 +35,7 @@ class Piece:
     timer: asyncio.TimerHandle | None = None
 
     def answer(self, result: Any, error: HeadraceError | None) -> None:
-        """On the event loop. Whoever has given up on it gets nothing."""
+        """On the event loop. A caller that has given up on it gets nothing."""
         if self.timer is not None:
             self.timer.cancel()
         if self.future.done():

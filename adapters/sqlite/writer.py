@@ -20,13 +20,13 @@ _log = logs.get("sqlite.writer")
 MOST_WAITING = 10_000
 # Pieces in one transaction: bounds how long another process waits for the lock.
 MOST_IN_GROUP = 200
-# The file is opened anew after a failure: at once, then with full jitter up to 0.1 s, 0.2 s ... 1 s.
+# The file is opened again after a failure: at once, then with full jitter up to 0.1 s, 0.2 s ... 1 s.
 FIRST_PAUSE, LAST_PAUSE = 0.05, 1.0
 
 
 class Writer:
     """turns: how many groups it has seen the end of, so that its owner sees whether it gets on.
-    troubles: how often it could not begin, and not for a lock: then the others of this process begin anew, too, since SQLite
+    troubles: how often it could not begin, and not for a lock: then the others of this process begin again, too, since SQLite
     forgets a spoiled index of the log only when no connection is left."""
 
     def __init__(self, file: SqliteFile, chance: Chance) -> None:
@@ -136,7 +136,7 @@ class Writer:
             self._close()  # an unreadable page, a failing disk: a new connection holds nothing of it in its cache
 
     def _failed(self, error: BaseException) -> None:
-        """Answer the group, and forget the connection: what it holds may be the reason."""
+        """Answer the group, and forget the connection: the locks that it holds may be the reason."""
         why = named(error)
         if not isinstance(why, DatabaseUnavailable):
             why = DatabaseUnavailable(str(why))
@@ -159,7 +159,7 @@ class Writer:
         self._group = []
         self.turns += 1
         for loop, done in loops.items():
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            with contextlib.suppress(RuntimeError):  # the loop is closed: no caller waits any more
                 loop.call_soon_threadsafe(_finish, done)
 
     def _close(self) -> None:

@@ -1,4 +1,4 @@
-"""What is paid out for a paid order: the amount, less the fee."""
+"""The payout for a paid order: the amount, less the fee."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CENT = Decimal("0.01")
 
 
 class Payout(Base):
-    """What is paid out for one order."""
+    """The payout for one order."""
 
     __tablename__ = "payouts"
 

@@ -1,4 +1,4 @@
-"""What `headrace up` starts beside Headrace on one machine, and the settings that lead there. It may be missing."""
+"""The programs that `headrace up` starts beside Headrace on one machine, and the settings that lead there. It may be missing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from core.project import Beside
 def beside(data: Path, free_port: Callable[[], int]) -> Beside:
     """A mail server that writes what it takes to a file, and a database in a file.
 
-    data: the folder of this system. free_port: finds a port of this machine that nobody listens on.
+    data: the folder of this system. free_port: finds a port of this machine that no program listens on.
     """
     mails, port = data / "mails.jsonl", str(free_port())
     mails.touch()

@@ -1,1 +1,1 @@
-"""What starts and stops consumers: each fills the `Actuator` port."""
+"""The programs and APIs that start and stop consumers: each fills the `Actuator` port."""

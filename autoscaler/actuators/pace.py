@@ -1,12 +1,12 @@
-"""How soon a replica that takes one delivery follows those that failed: what cannot start would be started every second."""
+"""How soon a replica that takes one delivery follows those that failed: one that cannot start would be started every second."""
 
 from __future__ import annotations
 
 from typing import Final
 
-# After 2 s, 4 s ... a minute, counted from the last failure. One that ends well begins anew with the first.
+# After 2 s, 4 s ... a minute, counted from the last failure. One that ends well begins again with the first.
 _FIRST, _LAST = 2.0, 60.0
-# A job that kills its process is its queue's business; so many in a row are the operator's.
+# A job that kills its process is its queue's business; this number of failures in a row is reported to the operator.
 _TOLD_AFTER: Final = 3
 
 
@@ -29,6 +29,6 @@ class Pace:
 
     @property
     def failure(self) -> str:
-        """What an operator should know, or ""."""
+        """A message to the operator, or ""."""
         told = self._failures >= _TOLD_AFTER
         return f"the last {self._failures} ended with an error, and are started ever less often: see their logs" if told else ""

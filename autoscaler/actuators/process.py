@@ -46,7 +46,7 @@ class KeptProcess:
     """Keeps one program running. said: gets a line for people when it dies. born: called with each new process.
 
     supervisor: the program's, which keeps the keeper. final: exit codes after which it is not started again, because the next start
-    would end in the same way. ended: of a program that does one thing: it is never started again, and its exit code is told.
+    would end in the same way. ended: of a program that does one thing: it is never started again, and its exit code is passed on.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class KeptProcess:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C is for whoever keeps it, who drains in order
+                start_new_session=True,  # Ctrl-C is for its keeper, which drains in order
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
         self._born(self._process.pid)
@@ -216,7 +216,7 @@ class KeptProcess:
 
 
 async def _refused(client: aiohttp.ClientSession, url: str) -> str:
-    """What it says instead of that it is ready, or ""."""
+    """The state that it reports instead of ready, or ""."""
     try:
         async with client.get(url) as answer:
             return "" if answer.status == 200 else f"answers {answer.status}: {cut(await answer.text())}"

@@ -26,7 +26,7 @@ _log = logs.get("autoscaler.processes")
 
 # More processes than this on one machine are a mistake in a policy, not a wish.
 MOST = 256
-# A controller whose `headrace up` was killed gives its folder up within so many seconds, when it begins to drain.
+# A controller whose `headrace up` was killed gives its folder up when it begins to drain, within the sum of these seconds.
 _TAKEN_PAUSES = (0.5, 1.0, 2.0)
 
 
@@ -98,7 +98,7 @@ class Processes:
         _log.info("scaling", workload=workload, asked=len(kept), replicas=replicas, why=why)
         for _ in range(replicas - len(kept)):
             await self._begin(workload)
-        # Of processes that nobody has a word about the youngest go first: they have the least to lose.
+        # Of processes that no caller ranked the youngest go first: they have the least to lose.
         order = [name for name in idlest if name in kept]
         order += [name for name in reversed(kept) if name not in order]
         self._end(workload, order[: max(0, len(kept) - replicas)])

@@ -26,9 +26,9 @@ _NOTHING = (0.0, 0.0, 0.0, 0.0)
 
 @dataclass
 class _Counted:
-    """A queue's counters over all replicas since our first look: what one counted stays when it goes, or begins anew at 0.
+    """A queue's counters over all replicas since our first look: the counts of one stay when it goes, or begins again at 0.
 
-    elder: replicas that were there at the first look. What they had counted before their first answer is no work of now.
+    elder: replicas that were there at the first look. Their counts before their first answer are no work of now.
     """
 
     elder: frozenset[str]
@@ -67,7 +67,7 @@ Answer = dict[str, QueueFigures] | _Gone | None
 
 
 class ConsumersSignal:
-    """replicas: those that a queue has now, or None while nobody knows."""
+    """replicas: those that a queue has now, or None while that is unknown."""
 
     name = "consumers"
 
@@ -110,7 +110,7 @@ class ConsumersSignal:
         return {queue: self._sighting(queue, of, told, asked) for queue, of in replicas.items()}
 
     async def cordon(self, replicas: Sequence[Replica], seconds: float) -> None:
-        """Have them take no deliveries for so many seconds, or take them again with 0. Who does not answer is then silent."""
+        """Stop their deliveries for the given number of seconds, or resume them with 0. One that does not answer is then silent."""
         body = orjson.dumps({"seconds": seconds})
         answers = await asyncio.gather(*(self._call("PUT", replica, "/cordon", body) for replica in replicas))
         for replica, answer in zip(replicas, answers, strict=True):
@@ -126,7 +126,7 @@ class ConsumersSignal:
                 self.runs.hear_one(replica.name, answer)
 
     async def _call(self, verb: str, replica: Replica, path: str, body: bytes = b"") -> Answer:
-        """What it says; None where it says nothing; GONE where nobody is there, not yet or no more, who could hold anything."""
+        """Its report; None without an answer; GONE where no process listens, yet or any more, that could hold a delivery."""
         assert self._client is not None  # noqa: S101 - opened before
         try:
             async with self._client.request(verb, replica.metrics.removesuffix("/metrics") + path, data=body) as answer:
@@ -154,7 +154,7 @@ class ConsumersSignal:
         if counted.returned is not None:
             values["returned"] = counted.returned
             values["due_soon"] = sum(figures.due_soon or 0 for figures in of.values())
-        # One that is ready, or is there and says nothing, may hold anything; one in which nobody listens yet has taken nothing.
+        # One that is ready, or is there and does not answer, may hold anything; one that does not listen yet has taken nothing.
         if all(replica.name in of for replica in replicas if replica.ready or self.runs.silent(replica)):
             ending = sum(of[replica.name].in_flight for replica in replicas if replica.name in of and self._is_ending(replica))
             values |= {"in_flight": sum(f.in_flight for f in of.values()), "unacked": sum(f.held for f in of.values())}
@@ -171,7 +171,7 @@ class ConsumersSignal:
 
 
 def _paused(staying: Sequence[Replica], of: Mapping[str, QueueFigures]) -> int | None:
-    """How many take nothing for now, where none takes anything; 0 where one does. None where that is not told."""
+    """How many take nothing for now, where none takes anything; 0 where one does. None where that is not reported."""
     told = [of[replica.name].paused for replica in staying if replica.name in of]
     if not told or None in told:
         return None

@@ -1,4 +1,4 @@
-"""The broker's own word: how much is in each queue, asked of whoever leads it, so that it is true at this moment."""
+"""The broker's own figure: the messages in each queue, asked of the queue's leader, so that it is true at this moment."""
 
 from __future__ import annotations
 

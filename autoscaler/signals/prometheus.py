@@ -37,7 +37,7 @@ def queries(selector: str) -> Mapping[str, str]:
 class PrometheusSignal:
     """Gauges and latencies; counters are left to who can be asked without a scrape between.
 
-    url: gives the server's address anew for each look, such as http://prometheus:9090. selector: which series are those of our
+    url: gives the server's address again for each look, such as http://prometheus:9090. selector: which series are those of our
     consumers, where the server knows others; as in PromQL.
     """
 
@@ -75,7 +75,7 @@ class PrometheusSignal:
         return {queue: Sighting(figures) for queue, figures in seen.items()}
 
     async def _ask(self, query: str) -> dict[str, float]:
-        """The samples of an instant query by queue; what is not a number (0 / 0, where nothing happened) is unknown."""
+        """The samples of an instant query by queue; a value that is not a number (0 / 0, where nothing happened) is unknown."""
         assert self._client is not None  # noqa: S101 - opened before
         url = f"{self._url().rstrip('/')}/api/v1/query"
         try:

@@ -1,4 +1,4 @@
-"""RabbitMQ's management API: what is at consumers, and how much was ever published. One request for all queues."""
+"""RabbitMQ's management API: the unacked messages, and the number ever published. One request for all queues."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from core.outgoing import Outgoing, untrusted
 
 # The broker gathers its statistics every 5 s (`collect_statistics_interval`), and does not tell when it did.
 STATISTICS_AGE = 5.0
-# A count that has not changed for so long is one that nobody adds to. Sooner it is the last gathering's, which was read before:
-# as a new reading it would make 0, 0, 0, 0, 300 of a steady 60/s.
+# An unchanged count is a new reading only after this number of seconds. Before that it is the last gathering's, which was read
+# already: as a new reading it would make 0, 0, 0, 0, 300 of a steady 60/s.
 _GATHERED_AGAIN = 1.5 * STATISTICS_AGE
 MOST_BYTES = 32 * 2**20
 _PLAIN = Outgoing()
@@ -27,7 +27,7 @@ _COLUMNS = "name,messages_unacknowledged,message_stats.publish"
 
 
 class ManagementSignal:
-    """url: gives the address with its credentials anew for each request, so that they may rotate; vhost: of the queues."""
+    """url: gives the address with its credentials again for each request, so that they may rotate; vhost: of the queues."""
 
     name = "rabbitmq-management"
 
@@ -78,7 +78,7 @@ def session(outgoing: Outgoing, timeout: float) -> aiohttp.ClientSession:
 async def rows(
     client: aiohttp.ClientSession, url: str, path: Sequence[str], columns: str = "", outgoing: Outgoing = _PLAIN
 ) -> list[dict[str, Any]]:
-    """What the management API lists at a path. url: with its credentials. outgoing: of the client. Raises SignalError."""
+    """The objects that the management API lists at a path. url: with credentials. outgoing: of the client. Raises SignalError."""
     address, login = _parts(url)
     where = "/api/" + "/".join(quote(part, safe="") for part in path)
     try:

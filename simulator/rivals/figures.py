@@ -1,4 +1,4 @@
-"""What the rivals read of an observation, and when they read it. Jobs, jobs/s, seconds; UNKNOWN stays UNKNOWN."""
+"""The figures that the rivals read of an observation, and when they read them. Jobs, jobs/s, seconds; UNKNOWN stays UNKNOWN."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SLACK: Final = 1e-6  # seconds: sums of periods such as 0.1 miss whole seconds b
 
 
 def value(seen: Seen) -> float | Unknown:
-    """The figure without its age. None of the rivals looks at the age of what it is told."""
+    """The figure without its age. None of the rivals looks at the age of its input."""
     return UNKNOWN if isinstance(seen, Unknown) else seen.value
 
 
@@ -33,7 +33,7 @@ class Due:
         if self._next is not None and now < self._next - SLACK:
             return False
         self._next = (now if self._next is None else self._next) + self._period
-        if self._next <= now:  # asked late: one turn, as a ticker drops what nobody took
+        if self._next <= now:  # asked late: one turn, as a ticker drops those that were not taken
             self._next = now + self._period
         return True
 

@@ -6,7 +6,7 @@ from autoscaler.model import Observation
 
 
 class Fixed:
-    """So many replicas, always."""
+    """The same number of replicas, always."""
 
     def __init__(self, replicas: int, *, interval: float = 60.0, name: str = "") -> None:
         self.name = name or f"fixed-{replicas}"

@@ -89,7 +89,7 @@ class HPA:
         return average_value_replicas(usage, self._target, exist, *self._tolerances)
 
     def _normalized(self, current: int, desired: int, now: float) -> int:
-        """normalizeDesiredReplicas and normalizeDesiredReplicasWithBehaviors; what is recorded is not yet bounded."""
+        """normalizeDesiredReplicas and normalizeDesiredReplicasWithBehaviors; the recorded value is not yet bounded."""
         if self._behavior is None:
             wanted = without_behavior(current, highest(self._log, desired, self._stabilization, now), self._bounds)
         else:

@@ -5,7 +5,7 @@ pkg/apis/autoscaling/v2/defaults.go; https://kubernetes.io/docs/tasks/run-applic
 "Configurable scaling behavior".
 
 The controller's loop waits its period after it is done, so that its turns are a little more than a period apart (15.02 s were
-measured for 15): what is exactly as old as a window is here no longer in it, on both paths.
+measured for 15): a value exactly as old as a window is here no longer in it, on both paths.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 
 class PolicyType(StrEnum):
-    """What a policy's value counts."""
+    """The unit of a policy's value."""
 
     PODS = "Pods"
     PERCENT = "Percent"
@@ -65,7 +65,7 @@ DEFAULT_DOWN: Final = ScalingRules((ScalingPolicy(PolicyType.PERCENT, 100, 15.0)
 
 @dataclass(frozen=True, slots=True)
 class Behavior:
-    """The `behavior` block; what is left out has the API's defaults."""
+    """The `behavior` block; omitted fields have the API's defaults."""
 
     up: ScalingRules = DEFAULT_UP
     down: ScalingRules = DEFAULT_DOWN
@@ -94,7 +94,7 @@ def without_behavior(current: int, desired: int, bounds: Bounds) -> int:
 
 
 def stabilized(behavior: Behavior, log: Sequence[Stamped], current: int, desired: int, now: float) -> int:
-    """What runs, brought within the recommendations of both windows (stabilizeRecommendationWithBehaviors).
+    """The running replicas, brought within the recommendations of both windows (stabilizeRecommendationWithBehaviors).
 
     From below by the least of the scale-up window, from above by the greatest of the scale-down window.
     """

@@ -5,7 +5,7 @@ pkg/scaling/executor/scale_scaledobjects.go (RequestScale, scaleToZeroOrIdle, sc
 (getHPAMinReplicas; no `behavior` unless the ScaledObject has one); https://keda.sh/docs/latest/scalers/rabbitmq-queue/ and
 https://keda.sh/docs/latest/reference/scaledobject-spec/.
 
-`pollingInterval` matters only for 0 to 1 and to 0: the HPA's own sync has KEDA read the queue anew (useCachedMetrics is off).
+`pollingInterval` matters only for 0 to 1 and to 0: the HPA's own sync has KEDA read the queue again (useCachedMetrics is off).
 
 Not modelled: `fallback` (none by default: an unreadable queue holds, as here), several triggers, pausing by annotation, the modes
 DeliverGetRate, PublishedToDeliveredRatio and ExpectedQueueConsumptionTime. Poll and sync start together; where both are due the
@@ -29,7 +29,7 @@ BROKER_SAMPLE: Final = 5.0  # seconds: RabbitMQ's `publish_details.rate` is the 
 
 
 class Mode(StrEnum):
-    """What `value` is a target of: jobs in the queue, or jobs published a second, for each replica."""
+    """The figure that `value` is a target of: jobs in the queue, or jobs published a second, for each replica."""
 
     QUEUE_LENGTH = "QueueLength"
     MESSAGE_RATE = "MessageRate"
@@ -114,7 +114,7 @@ class KEDA:
         )
 
     def ask(self, seen: Observation, now: float) -> int:
-        """What the workload is set to after the loops that are due."""
+        """The desired replicas of the workload after the loops that are due."""
         self._published = self._rate.see(seen.published)
         self._began = now if self._began is None else self._began
         wanted = seen.asked
@@ -125,7 +125,7 @@ class KEDA:
         return wanted
 
     def _metric(self, seen: Observation) -> float | Unknown:
-        """What the HPA is told (GetMetricsAndActivity)."""
+        """The metric that the HPA receives (GetMetricsAndActivity)."""
         return self._trigger.messages(seen) if self._trigger.mode is Mode.QUEUE_LENGTH else self._published
 
     def _active(self, seen: Observation) -> bool | Unknown:
@@ -151,7 +151,7 @@ class KEDA:
 
     @property
     def _rest(self) -> int:
-        """What it sleeps at (getIdleOrMinimumReplicaCount)."""
+        """The replicas while idle (getIdleOrMinimumReplicaCount)."""
         return self._minimum if self._idle is None else self._idle
 
     def _cooled(self, now: float) -> bool:

@@ -25,7 +25,7 @@ class WindowAverage:
         self._first = 0
 
     def record(self, now: float, value: float) -> None:
-        """One value a bucket. After a whole window of silence it begins anew."""
+        """One value a bucket. After a whole window of silence it begins again."""
         index = self._index(now)
         if not self._values or index - self._values[-1][0] >= self._buckets:
             self._values.clear()

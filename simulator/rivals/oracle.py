@@ -3,17 +3,17 @@
 How it is made, in this order:
 
 1. Least late. The maximum is asked for in the first second, and each start takes the shortest time that the world has. At each
-   moment as many jobs have begun as can have, in the order in which they came; so whoever else is late is late in these seconds at
+   moment as many jobs have begun as can have, in the order in which they came; so every other policy is late in these seconds at
    least. Its waits, its backlog and the time of its drain are the least, too.
-2. Least pod-seconds. Whoever is no later is late in just these seconds. So each job has begun a wait of the objective after it
-   arrived or, where that is one of these seconds, by the end of that span; and from then on it has a slot of a replica until it
+2. Least pod-seconds. A policy that is no later is late in just these seconds. So each job has begun a wait of the objective after
+   it arrived or, where that is one of these seconds, by the end of that span; and from then on it has a slot of a replica until it
    ends, or the run does. The sum of that over the slots of a replica is work that is paid for in any case.
-3. What else is paid for in any case, the greater of two: the minimum of replicas where there cannot be enough work for them (the
+3. Further cost in any case, the greater of two: the minimum of replicas where there cannot be enough work for them (the
    work until b of jobs that all begin at once, less that until a of jobs that all begin as late as they may, is the most that is
    done from a to b); or a start of the shortest time for each replica that the densest work needs beyond the initial ones.
 
 So it holds for every policy with the same bounds of replicas that breaks no run off; one that does has paid for the run in part,
-and the job waits anew. It need not be reachable: starts are as short as they come, replicas are taken in parts, each column is the
+and the job waits again. It need not be reachable: starts are as short as they come, replicas are taken in parts, each column is the
 least by itself. Where service times are drawn (the fluid with service_cv above 0), it counts with their mean.
 """
 
@@ -84,7 +84,7 @@ def _bounded(world: World, run: Run, batches: Sequence[Batch], seconds: int, min
 
 
 def work_of(batches: Sequence[Batch], late: Sequence[tuple[float, float]], world: World, seconds: int, slack: float) -> Work:
-    """late: the spans in which nobody can be in time, in order. slack: seconds that a wait may be longer, on a grid of steps."""
+    """late: the spans in which no policy can be in time, in order. slack: seconds that a wait may be longer, on a grid of steps."""
     most = [(batch.first, batch.jobs, batch.takes) for batch in batches]
     least, span = [], 0
     for batch in sorted(batches, key=lambda batch: batch.last):

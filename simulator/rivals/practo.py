@@ -56,7 +56,7 @@ class Practo:
         self._scaled_at: float | None = None
 
     def ask(self, seen: Observation, now: float) -> int:
-        """One turn of its loop: what is desired, where GetScaleOperation lets it be set."""
+        """One turn of its loop: the desired replicas, where GetScaleOperation lets them be set."""
         sent, done, messages = self._sent.see(seen.published), self._done.see(seen.completed), backlog(seen)
         if isinstance(messages, Unknown) or (self._seconds_per_job > 0 and isinstance(sent, Unknown)):
             return seen.asked
@@ -103,7 +103,7 @@ def desired_workers(
         small = abs(wanted - current) / current <= TOLERANCE
         return _bounded(current, current if small else wanted, least, maximum, step)
     if current == idle and not (per_minute > 0 and seconds_per_job > 0):
-        return _bounded(current, 0, least, maximum, current)  # nobody works: all may go, whatever the disruption
+        return _bounded(current, 0, least, maximum, current)  # no replica works: all may go, whatever the disruption
     return _bounded(current, least, least, maximum, step)
 
 

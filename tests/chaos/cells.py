@@ -46,7 +46,7 @@ class Cell:
 
     @property
     def scenario(self) -> tuple[str, str]:
-        """What it shares with others: a fault that all programs see at once is one scenario, judged for each of them."""
+        """The scenario that it shares with other cells: a fault that all programs see at once is judged for each of them."""
         return (self.fault, self.program if self.fault in _OF_ONE_PROGRAM.get(self.setup, ()) else "")
 
 

@@ -101,7 +101,7 @@ async def _opened(folder: Path) -> AsyncIterator[Place]:
 
 
 async def test_a_killer_dies_alone(place: Place) -> None:
-    """One job of 32 kills its process. Each time it is started anew, as an orchestrator does."""
+    """One job of 32 kills its process. Each time it is started again, as an orchestrator does."""
     killer = await place.submit("co", "kill", 0.2)
     innocents = [await place.submit("co", "sleep", 0.4) for _ in range(31)]
     kills = 0

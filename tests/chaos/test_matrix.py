@@ -45,7 +45,7 @@ def test_cell(cell: Cell, stage: Stage, record_property: Callable[[str, object],
     record_property("seconds", round(result.seconds))
     record_property("figures", json.dumps(result.figures))
     findings = [finding.what for finding in result.findings if cell.program in finding.programs]
-    # What is done to one program is that program's cell, whoever else suffers of it.
+    # A fault of one program belongs to that program's cell, even if other programs suffer from it.
     if cell.scenario[1]:
         findings = [finding.what for finding in result.findings]
     assert not findings, "\n".join([*findings, f"figures: {result.figures}"])

@@ -1,4 +1,4 @@
-"""What the broker closes, deletes or hands out in strange bytes costs one channel or one message, and mends itself."""
+"""A close, a deletion or strange bytes by the broker cost one channel or one message, and the system recovers by itself."""
 
 from __future__ import annotations
 

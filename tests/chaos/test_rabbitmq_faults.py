@@ -216,7 +216,7 @@ async def test_a_deleted_queue_is_consumed_again_once_it_is_back(rabbitmq: Rabbi
         await channel.queue_delete("one")
         await until(lambda: not subscription.active)
         other = RabbitMQ(url, TOPOLOGY, Settings(connect_timeout=15), SystemClock())
-        await other.open()  # declares it anew
+        await other.open()  # declares it again
         await publish(other, message("after"))
         assert (await inbox.wait_for(1, within=20))[0].headers["cloudEvents_id"] == "after"
         await subscription.close()

@@ -27,7 +27,7 @@ async def test_a_demo_survives_a_restart_of_the_broker_and_a_kill_of_a_consumer(
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
     talking = asyncio.ensure_future(process.communicate())
     # Once the last queue has its consumer everything is declared, and work flows. A node that is killed while it makes a quorum
-    # queue may keep its name without its log: whoever declares it anew is told that all is well, and nothing is ever confirmed.
+    # queue may keep its name without its log: a new declaration of it succeeds, and no publish is ever confirmed.
     async with asyncio.timeout(60):
         while await consumers_of(own_rabbitmq, "points") == 0:
             assert not talking.done()

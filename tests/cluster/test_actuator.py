@@ -1,4 +1,4 @@
-"""What the actuator sees, and how it scales."""
+"""The actuator's view of a cluster, and how it scales."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.servers.kubernetes import Namespace
 
 
 def _ready(actuator: Kubernetes, count: int, name: str = "email") -> list[str]:
-    """The names of its replicas when there are so many, all ready; else none."""
+    """The names of its replicas when there are `count`, all ready; else none."""
     there = actuator.seen(name)
     replicas = there.replicas if there else ()
     return [one.name for one in replicas] if len(replicas) == count and all(one.ready for one in replicas) else []

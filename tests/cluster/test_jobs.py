@@ -36,7 +36,7 @@ async def test_jobs_are_made_and_followed_and_none_is_taken_away(namespace: Name
 
 
 async def test_a_job_that_fails_is_not_tried_again_and_goes_after_its_time(namespace: Namespace) -> None:
-    """Its pod is told to end, which the container answers with an error or none: either way the Job has ended."""
+    """Its pod gets SIGTERM, which the container answers with an error or none: either way the Job has ended."""
     namespace.template("exports")
     async with opened(namespace, "job/exports") as actuator:
         await actuator.scale("job/exports", 1, [], "one job")

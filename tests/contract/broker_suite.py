@@ -1,4 +1,4 @@
-"""What every broker adapter must do. An adapter's module subclasses `BrokerContract` and gives the `broker` fixture."""
+"""The contract of every broker adapter. An adapter's module subclasses `BrokerContract` and gives the `broker` fixture."""
 
 from __future__ import annotations
 

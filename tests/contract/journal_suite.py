@@ -1,4 +1,4 @@
-"""What every journal must do. An adapter's module subclasses `JournalContract` and gives an opened, empty `journal`."""
+"""The contract of every journal. An adapter's module subclasses `JournalContract` and gives an opened, empty `journal`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every outcome store must do. An adapter's module subclasses `OutcomesContract` and gives the `store` fixture."""
+"""The contract of every outcome store. An adapter's module subclasses `OutcomesContract` and gives the `store` fixture."""
 
 from __future__ import annotations
 
@@ -317,7 +317,7 @@ class OutcomesContract:
         await self._granted(store, replace(first, token="t2", attempt=2))
 
     async def test_a_renewed_record_outlives_its_retention(self, store: OutcomeStore, forget_old: PassTime) -> None:
-        """The fixture `forget_old` lets so many of the 60 s of retention pass, and purges."""
+        """The fixture `forget_old` lets the given number of the 60 s of retention pass, and purges."""
         asked, old = claim(new_job_id()), claim(new_job_id(), "t2")
         await store.claim([asked, old])
         await store.settle([outcome(old, State.SUCCEEDED)])

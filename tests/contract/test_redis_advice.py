@@ -1,4 +1,4 @@
-"""What `headrace check` says of a Redis that works, and should be mended all the same."""
+"""Advice of `headrace check` about a Redis that works, and should be mended all the same."""
 
 from __future__ import annotations
 

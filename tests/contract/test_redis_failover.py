@@ -1,5 +1,5 @@
-"""A primary is killed and its replica takes over, on a cluster and under Sentinel: away for a while, then back; what the replica
-never had is forgotten, and handled as such."""
+"""A primary is killed and its replica takes over, on a cluster and under Sentinel: unavailable for a while, then back; writes
+that the replica never had are forgotten, and handled as such."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def asked_of(server: RedisServer, pair: Pair) -> Claim:
 
 
 async def eventually(ask: Callable[[], Awaitable[T]]) -> T:
-    """What it answers once the store is back; until then nothing but StoreUnavailable, and each within a bounded time."""
+    """Its result once the store is back; until then nothing but StoreUnavailable, and each within a bounded time."""
     async with asyncio.timeout(60):
         while True:
             try:
@@ -142,7 +142,7 @@ async def test_a_cluster_whose_slots_nobody_serves_is_away(own_cluster: RedisClu
 
 async def test_the_first_server_of_the_map_is_dead_and_the_others_serve(own_cluster: RedisCluster) -> None:
     """redis-py asks the first primary of the map, whichever it is, for the table of commands. And a store that has only a part of
-    the jobs is away, whatever server has the key that the ping writes."""
+    the jobs is unavailable, whatever server has the key that the ping writes."""
     for node in own_cluster.nodes:
         node.ask("CONFIG", "SET", "cluster-require-full-coverage", "no")
     pinged, primaries = own_cluster.primary_of(ClusterKeys().alive), own_cluster.primaries()

@@ -1,4 +1,4 @@
-"""Redis with what can be wrong with it: it is away for all, or one record is bad and the others are not."""
+"""Redis with what can be wrong with it: it is unavailable for all, or one record is bad and the others are not."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ async def test_those_who_wait_for_a_stalled_server_wait_for_a_bounded_time(
     await back(own_store)
 
 
-# What stands in the place of the job: another kind of value, a line that nobody wrote, a state of a later version.
+# Values in the place of the job: another kind of value, a line of unknown form, a state of a later version.
 DAMAGE = [("SET", "{}", "x"), ("HSET", "{}", "type", "t", "at", "0", "c:email", "?"), ("HSET", "{}", "c:email", "new|0|1|t|0|0")]
 
 

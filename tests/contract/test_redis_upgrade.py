@@ -1,4 +1,4 @@
-"""What version 0.1.0 wrote is read and gone on with, and what is written here is understood by its pods, until the last is gone."""
+"""Records of version 0.1.0 are read and continued, and records written here are understood by its pods, until the last is gone."""
 
 from __future__ import annotations
 

@@ -46,5 +46,5 @@ class TestOutcomes(OutcomesContract):
 
     @pytest.fixture
     def forget_old(self, pass_time: PassTime) -> PassTime:
-        """What is past its retention is forgotten when it is next looked at."""
+        """A record past its retention is forgotten when it is read next."""
         return pass_time

@@ -86,7 +86,7 @@ async def test_after_a_reboot_leases_are_over_and_delays_go_by_the_wall_clock(tm
     async with store_at(path, clock) as store, broker_at(path, clock) as broker:
         await store.claim([first])
         await publish(broker, message(queue="one", delay=60.0))
-    rebooted = Rebooted(clock.wall() + 59)  # its boot clock begins anew
+    rebooted = Rebooted(clock.wall() + 59)  # its boot clock begins again
     async with store_at(path, rebooted) as store, broker_at(path, rebooted) as broker:
         assert (await store.claim([replace(first, token="t2")]))[0].verdict is Verdict.CRASHED
         assert (await broker.depth("one")).delayed == 1

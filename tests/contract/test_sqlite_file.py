@@ -1,4 +1,4 @@
-"""What may happen to an SQLite file, and to the thread that writes it: locked, full, deleted, spoiled, ended."""
+"""Faults of an SQLite file, and of the thread that writes it: locked, full, deleted, spoiled, ended."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ async def test_a_file_that_was_deleted_is_made_anew_and_nothing_is_confirmed_tha
 
 @pytest.mark.parametrize("part", ["-wal", "-shm"])
 async def test_a_file_whose_log_or_index_was_deleted_is_opened_again(world: World, part: str) -> None:
-    """As by `rm headrace.db*`, which deletes the log of the file that was made anew a moment before."""
+    """As by `rm headrace.db*`, which deletes the log of the file that was created again a moment before."""
     await publish(world.broker, message("before"))
     for _ in range(3):
         unlink(world.path + part)
@@ -324,7 +324,7 @@ async def test_a_piece_that_is_at_fault_undoes_no_neighbour(world: World) -> Non
 
 
 class Broken(SystemChance):
-    """Whoever asks for a pause gets an error instead, a few times: a fault in the very answer to a fault."""
+    """Each caller that asks for a pause gets an error instead, a few times: a fault in the very answer to a fault."""
 
     def __init__(self, times: int) -> None:
         super().__init__()
@@ -358,7 +358,7 @@ async def test_a_writer_that_ended_is_started_again_and_seen(world: World) -> No
     database = world.broker.database
     first = database._writer._thread
     assert first is not None
-    database._writer.stop()  # nobody but `close` may
+    database._writer.stop()  # only `close` may
     await until(lambda: not first.is_alive())
     await world.works()
     assert database._writer._thread is not first
@@ -377,7 +377,7 @@ async def test_what_is_given_up_while_it_waits_is_never_written(world: World) ->
 
 
 async def test_what_was_taken_without_our_knowledge_is_given_all_the_same(world: World) -> None:
-    """The take is committed, but so late that nobody waits for its answer any more."""
+    """The take is committed, but so late that no caller waits for its answer any more."""
     database, inbox = world.broker.database, Inbox()
     subscription = await subscribed(world.broker, "one", 5, inbox)
     await publish(world.broker, message("warm"))

@@ -201,7 +201,7 @@ async def test_an_owner_in_another_container_is_known_by_its_silence(broker: Sql
     other.close()
 
 
-# What a process of the file does until it is killed: takes a message, claims a delivery for an hour, and says so.
+# The script of a process of the file until it is killed: takes a message, claims a delivery for an hour, and prints so.
 HOLDER = """
 import asyncio, sys
 from adapters.sqlite import SqliteBroker, SqliteOutcomes

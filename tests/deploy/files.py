@@ -1,4 +1,4 @@
-"""What a container of a rendered release finds: its variables, and the files of the ConfigMaps and Secrets that are mounted."""
+"""The variables of a container of a rendered release, and the files of the ConfigMaps and Secrets that are mounted in it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from tests.deploy.release import Release, Workload, contents
 from tests.deploy.render import Object
 
-# What stands in a Secret that is the user's own, by the setting that it is for.
+# The content of a Secret that is the user's own, by the setting that it is for.
 SAMPLES = {
     "HEADRACE_BROKER": "amqp://user:word@broker.example:5672/jobs",
     "HEADRACE_OUTCOMES": "redis://:word@store.example:6379/0",
@@ -48,13 +48,13 @@ def _referred(release: Release, env: Object) -> str:
 
 
 def file(release: Release, workload: Workload, container: Object, path: str, setting: str) -> str | None:
-    """What the file holds; a sample for that setting where it is the user's; None where no such file is mounted."""
+    """The content of the file; a sample for that setting where it is the user's; None where no such file is mounted."""
     whole = PurePosixPath(path)
     return (folder(release, workload, container, str(whole.parent), setting) or {}).get(whole.name)
 
 
 def folder(release: Release, workload: Workload, container: Object, path: str, setting: str) -> dict[str, str] | None:
-    """The files in it; none where it is the user's and nobody says which; None where no such folder is mounted."""
+    """The files in it; none where it is the user's and its content is not given; None where no such folder is mounted."""
     for mount in container.get("volumeMounts", []):
         if mount["mountPath"] == path and "subPath" not in mount:
             volume = next(one for one in workload.spec["volumes"] if one["name"] == mount["name"])
@@ -74,7 +74,7 @@ def _files(release: Release, volume: Object, setting: str) -> Iterator[tuple[str
 
 
 def secrets(release: Release) -> set[str]:
-    """Every word of the rendered Secrets that is long enough to be one of a kind, as it stands and in base64."""
+    """Every word of the rendered Secrets that is long enough to be one of a kind, both plain and in base64."""
     texts = [text for one in release.kinds("Secret") for text in contents(one).values()]
     words = {word for text in texts for word in re.findall(r"[A-Za-z0-9_]{16,}", text)}
     return words | {base64.b64encode(word.encode()).decode() for word in words}

@@ -1,4 +1,4 @@
-"""What Helm renders where it has a cluster to look at: an HTTP server has the objects that its `lookup` finds."""
+"""The objects that Helm renders where it has a cluster to look at: an HTTP server has the objects that its `lookup` finds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.deploy.render import CHART, NEWEST, Object, Strict
 from tests.servers import helm
 from tests.servers.http import serving
 
-# What the chart makes without optional APIs, and looks for: Helm asks the cluster whether it has these kinds.
+# The kinds that the chart makes without optional APIs, and looks for: Helm asks the cluster whether it has them.
 _KINDS = {
     "v1": ["ServiceAccount", "Secret", "ConfigMap", "Service", "Pod", "Namespace"],
     "apps/v1": ["Deployment", "StatefulSet"],

@@ -26,7 +26,7 @@ LONG_RUNNING = {"Deployment", "StatefulSet", "DaemonSet"}
 
 @dataclass(frozen=True)
 class Workload:
-    """What makes pods, or a pod."""
+    """An object that makes pods, or a pod."""
 
     one: Object
     pod: Object  # its metadata and spec
@@ -141,7 +141,7 @@ def _expression(one: Object, labels: dict[str, str]) -> bool:
 
 
 def contents(one: Object) -> dict[str, str]:
-    """What a ConfigMap or Secret holds."""
+    """The content of a ConfigMap or Secret."""
     plain = {**(one.get("stringData") or {}), **((one.get("data") or {}) if one["kind"] == "ConfigMap" else {})}
     coded = (one.get("data") or {}) if one["kind"] == "Secret" else {}
     return {key: base64.b64decode(value).decode() for key, value in coded.items()} | plain

@@ -1,4 +1,4 @@
-"""What the chart renders, as objects. One run of Helm takes 0.05 s; the same run is made once."""
+"""The objects that the chart renders. One run of Helm takes 0.05 s; the same run is made once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OLDEST = 30  # Kubernetes 1.30 is the oldest that the chart supports
 NEWEST = versions(OLDEST)[-1]
 # The oldest, the newest that there are schemas of, and two between: what most providers offer, and what the cluster tests run on.
 VERSIONS = sorted({f"1.{OLDEST}", "1.33", "1.35", NEWEST})
-# What a cluster has that has every optional API.
+# The APIs of a cluster that has every optional one.
 OPTIONAL = (
     "gateway.networking.k8s.io/v1",
     "gateway.networking.k8s.io/v1/HTTPRoute",
@@ -44,9 +44,9 @@ def render(*values: Values, **options: Any) -> tuple[Object, ...]:
     """The objects, hooks among them. values: files, and mappings, which go over the files.
 
     Options: name and namespace of the release, kube_version, api_versions (all optional ones, unless said), chart, program
-    (another Helm), passwords (False: without offlinePasswords, as whoever applies a render does), below (the name under which a
+    (another Helm), passwords (False: without offlinePasswords, as a user who applies a render does), below (the name under which a
     parent chart has this one as a dependency).
-    The objects are shared with whoever renders the same: they are not to be changed. Raises ValueError with Helm's refusal.
+    The objects are shared with other renders of the same values: they are not to be changed. Raises ValueError with Helm's refusal.
     """
     return _parsed(manifest(*values, **options))
 
@@ -60,13 +60,13 @@ def manifest(*values: Values, **options: Any) -> str:
 
 
 def refused(*values: Values, **options: Any) -> str:
-    """What Helm says where it renders nothing; empty where it does render."""
+    """The error of Helm where it renders nothing; empty where it does render."""
     done = _run(_keys(values), **_frozen(options))
     return done.removeprefix(_REFUSED) if done.startswith(_REFUSED) else ""
 
 
 def notes(*values: Values, name: str = "headrace") -> str:
-    """What Helm 4 tells whoever installs the chart. (Helm 3 asks a cluster before it does.)"""
+    """The notes that Helm 4 prints at an install. (Helm 3 asks a cluster before it does.)"""
     files, given = _arguments(_keys(values))
     command = ["install", name, str(CHART), "--dry-run=client", "--set=offlinePasswords=true", *files]
     done = helm.run(helm.helm(), *command, given=given)

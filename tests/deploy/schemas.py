@@ -1,4 +1,4 @@
-"""What is wrong with an object, by the schemas of one Kubernetes version or by those of its own CRD."""
+"""The faults of an object, by the schemas of one Kubernetes version or by those of its own CRD."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def versions(least: int) -> list[str]:
 
 
 def complaints(one: dict[str, Any], version: str) -> Iterator[str]:
-    """By the strict schema of its kind. An object whose kind nobody knows is a complaint too, never passed over."""
+    """By the strict schema of its kind. An object of an unknown kind is a complaint too, never passed over."""
     try:
         found = _validator(one["apiVersion"], one["kind"], version)
     except SchemaNotFoundError:
@@ -74,7 +74,7 @@ def _optional(api: str, kind: str) -> dict[str, Any] | None:
 
 @functools.cache
 def _kubernetes(version: str) -> Registry[Any]:
-    """The package reads its 2 MB of definitions anew for each object; here once a version."""
+    """The package reads its 2 MB of definitions again for each object; here once a version."""
     definitions = schema_contents(f"{_folder(version)}/_definitions.json", version)
     whole = Resource.from_contents(definitions, default_specification=DRAFT202012)
     registry: Registry[Any] = Registry().with_resource(definitions["$id"], whole)

@@ -1,4 +1,4 @@
-"""What does not fit is said at each install and upgrade: the Job after it is told the release's drains, and Helm prints its log."""
+"""Each install and upgrade reports settings that do not fit: its Job gets the release's drains, and Helm prints the Job's log."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ def test_an_empty_mapping_or_list_clears_what_is_below(rendering: Rendering) -> 
 
 
 def _controller(objects: tuple[Object, ...]) -> dict[str, str]:
-    """What it is told of each workload, by the name that a release `headrace` gives it, as JSON."""
+    """The controller's setting for each workload, by the name that a release `headrace` gives it, as JSON."""
     (one,) = (one for one in objects if one["kind"] == "Deployment" and one["metadata"]["name"].endswith("-controller"))
     env = {each["name"]: each.get("value") for each in one["spec"]["template"]["spec"]["containers"][0]["env"]}
     told = json.loads(str(env["HEADRACE_WORKLOADS"]))

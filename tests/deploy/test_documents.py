@@ -1,4 +1,4 @@
-"""What chart and documents name is there: settings, values, metrics, files."""
+"""The names in chart and documents exist: settings, values, metrics, files."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ PAGE = (Path(__file__).parents[2] / "docs/gitops.md").read_text(encoding="utf-8"
 EXAMPLES: dict[str, Any] = {
     one["kind"]: one for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL) for one in [yaml.safe_load(block)]
 }
-# What makes a Secret be mounted that a plain release does without.
+# Values that make a release mount a Secret that a plain release does without.
 NEEDED: dict[str, Any] = {
     "rabbitmq.external": {"rabbitmq": {"mode": "external"}, "gateway": {"apiKeys": {"open": True}}},
     "rabbitmq.operator": {"rabbitmq": {"mode": "operator"}, "gateway": {"apiKeys": {"open": True}}},

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.needs("helm", "helm3")
 
 
 def shown(objects: tuple[Object, ...]) -> dict[tuple[str, str], Any]:
-    """By kind and name. Of Secrets the keys: what is in them is made at random where there is no cluster to find it in."""
+    """By kind and name. Of Secrets the keys: their values are made at random where there is no cluster to find it in."""
     return {(one["kind"], one["metadata"]["name"]): _keys(one) if one["kind"] == "Secret" else one for one in objects}
 
 

@@ -1,4 +1,4 @@
-"""No label stands twice, whatever the values give: what the chart sets goes first, then the object's own, then commonLabels."""
+"""No label stands twice, whatever the values give: the chart's labels take precedence, then the object's own, then commonLabels."""
 
 from __future__ import annotations
 

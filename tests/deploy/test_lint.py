@@ -1,4 +1,4 @@
-"""What linters say: Helm's own, and checkov's policies for Kubernetes on everything that is rendered."""
+"""Linters of the chart: Helm's own, and checkov's policies for Kubernetes on everything that is rendered."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_helm_finds_nothing(path: Path) -> None:
 
 @pytest.mark.needs("checkov")
 def test_checkov_finds_nothing(tmp_path: Path) -> None:
-    """All combinations in one run, which takes 5 s. What is excepted stands in checkov.yaml, with its reason."""
+    """All combinations in one run, which takes 5 s. The exceptions are in checkov.yaml, with their reasons."""
     for path in combinations():
         (tmp_path / f"{path.name}").write_text(manifest(path), encoding="utf-8")
     command: list[str | Path] = [helm.checkov(), "--directory", tmp_path, "--config-file", HERE / "checkov.yaml"]
@@ -40,7 +40,7 @@ def test_checkov_finds_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.needs("checkov")
 def test_every_exception_is_needed(tmp_path: Path) -> None:
-    """What is excepted and would pass is an exception for nothing."""
+    """An exception for a check that would pass is useless."""
     excepted = [line.split()[1] for line in (HERE / "checkov.yaml").read_text().splitlines() if line.startswith("  - CKV")]
     for path in combinations():
         (tmp_path / f"{path.name}").write_text(manifest(path), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""With rabbitmq.mode operator the controller has arrivals from the management API, and nobody makes a Secret for that."""
+"""With rabbitmq.mode operator the controller has arrivals from the management API, and no user makes a Secret for that."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_secret_of_ones_own_goes_before_it() -> None:
 
 @pytest.mark.parametrize("mode", ["dev", "external"])
 def test_elsewhere_it_is_not_guessed(mode: str) -> None:
-    """The dev broker has no management plugin, and where that of an external one is nobody has said."""
+    """The dev broker has no management plugin, and the address of an external one's is not given."""
     release = Release.of(OPERATOR, {"rabbitmq": {"mode": mode, "external": {"existingSecret": "broker"}}})
     ((_, settings),) = controllers(release)
     assert settings.management_url == SecretStr("")

@@ -28,7 +28,7 @@ def _kubectl() -> Path:
 
 
 class Stubs:
-    """Programs that note how they were called, and answer what they were told to."""
+    """Programs that note how they were called, and give a fixed answer."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

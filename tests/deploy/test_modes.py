@@ -100,7 +100,7 @@ def test_an_ingress_may_have_patterns_of_its_controllers() -> None:
 
 
 def test_the_pods_of_jobs_are_those_of_a_deployment_that_end() -> None:
-    """Whatever an entry gives to the one it gives to the other."""
+    """An entry's options have the same effect on both."""
     entry: dict[str, Any] = {
         "queues": ["payouts"],
         "concurrency": 1,

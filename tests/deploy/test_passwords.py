@@ -1,4 +1,4 @@
-"""Passwords that the chart makes stay what they are, and are never made where nobody could see those that there are."""
+"""Passwords that the chart makes stay what they are, and are never made where those that exist could not be seen."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_render_without_a_cluster_makes_no_password(values: dict[str, Any], na
 
 @pytest.mark.parametrize("mode", GIVEN)
 def test_with_secrets_of_ones_own_two_renders_are_the_same_byte_for_byte(mode: str) -> None:
-    """As Argo CD renders: no cluster, and each time anew."""
+    """As Argo CD renders: no cluster, and a first render each time."""
     given = KEYS | STORE | {"rabbitmq": GIVEN[mode]}
     for program in _programs():
         first, again = (manifest(given, {"global": {"again": n}}, passwords=False, program=program) for n in (1, 2))

@@ -26,7 +26,7 @@ PARTS = {
     ("bindings",): "bindings",
     ("test",): "test",
 }
-# Of each option: what is said, and where a pod has it.
+# Of each option: its value, and where a pod has it.
 GIVEN: dict[str, Any] = {
     "env": [{"name": "MINE", "value": "said"}],
     "envFrom": [{"configMapRef": {"name": "mine"}}],
@@ -49,7 +49,7 @@ GIVEN: dict[str, Any] = {
 
 
 def _of_the_pod(option: str, pod: Workload) -> Any:
-    """What a pod has of it; lists as far as they hold what was given."""
+    """The value of an option in a pod; lists as far as they hold what was given."""
     main, given = pod.main[0], GIVEN[option]
     if option in ("env", "envFrom", "volumeMounts"):
         return [one for one in main.get(option, []) if one in given]

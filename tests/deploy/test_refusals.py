@@ -1,4 +1,4 @@
-"""What cannot work is refused before anything is made, in words that name the value and say what to do."""
+"""Values that cannot work are refused before anything is made, in words that name the value and the remedy."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_all_complaints_come_at_once() -> None:
 
 
 PLACES = {"service": "gateway", "consumer": "consumerDefaults", "autoscaler": "controller"}
-# How logs look, and how often a queue is copied: the chart has a default, and whoever says otherwise breaks nothing.
+# How logs look, and how often a queue is copied: the chart has a default, and another value breaks nothing.
 FREE = {"LOG_FORMAT", "REPLICATION_FACTOR"}
 
 
@@ -106,7 +106,7 @@ def _decided(program: str) -> set[str]:
 
 
 def _said(release: Release) -> set[str]:
-    """What the combination itself says in `settings`, here or there."""
+    """The names that the combination itself gives in `settings`, here or there."""
     values, entries = release.values, release.values["consumers"].values()
     places = [values, *(values[place] for place in PLACES.values()), *(entry or {} for entry in entries)]
     return {name for place in places for name in place.get("settings") or {}}

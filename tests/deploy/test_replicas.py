@@ -21,7 +21,7 @@ AUTO: dict[str, Any] = {"gateway": {"autoscaling": {"enabled": True}}}
 CONSUMER, GATEWAY = "headrace-consumer-payouts", "headrace-gateway"
 FIVE: dict[str, Any] = {"consumers": {"payouts": {"min": 5}}}
 
-# Who manages an object's fields, as Kubernetes notes it.
+# The manager of an object's fields, as Kubernetes notes it.
 BY_APPLY = {"manager": "helm", "operation": "Apply", "fieldsV1": {"f:spec": {"f:replicas": {}, "f:selector": {}}}}
 BY_APPLY_BUT_REPLICAS = {"manager": "helm", "operation": "Apply", "fieldsV1": {"f:spec": {"f:selector": {}}}}
 BY_MERGE = {"manager": "helm", "operation": "Update", "fieldsV1": {"f:spec": {"f:replicas": {}, "f:selector": {}}}}
@@ -75,7 +75,7 @@ async def test_what_is_turned_on_begins_with_what_is_there(
     [
         ([BY_APPLY, BY_SCALE], (None, False)),  # shared: Helm gives its part up, and the number stays
         ([BY_APPLY_BUT_REPLICAS, BY_SCALE], (None, False)),
-        ([BY_APPLY], (9, True)),  # nobody has scaled it yet
+        ([BY_APPLY], (9, True)),  # it was never scaled yet
         ([BY_MERGE], (9, True)),
         ([BY_SCALE], (9, True)),  # three-way merge looks at the last manifest, not at owners
     ],

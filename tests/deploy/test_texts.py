@@ -19,12 +19,12 @@ pytestmark = pytest.mark.needs("helm")
 WORDS = ["123", "1e3", "0x10", "2026-01-01", "12:30", "true", "null", "~", "on", "y"]
 # Of a release and its namespace, and of what begins with a letter: the chart, its objects, an entry of `consumers`.
 NAMES = [("123", "true"), ("1e3", "null"), ("0x10", "on"), ("2026-01-01", "y"), ("null", "no")]
-CHECKS = [check for check in ALL if check.__name__ != "every_queue_is_consumed_once"]  # the entries' queues are nobody's
+CHECKS = [check for check in ALL if check.__name__ != "every_queue_is_consumed_once"]  # the entries' queues are in no contract
 OPEN: dict[str, Any] = {"gateway": {"apiKeys": {"open": True}}}
 
 
 def _mistaken(release: Release) -> list[str]:
-    """What is no text where the schemas of Kubernetes and of the CRDs have one. They take null for every text."""
+    """Values that are no text where the schemas of Kubernetes and of the CRDs have one. They take null for every text."""
     wrong = [f"{known_as(one)}: {what}" for one in release.objects for what in complaints(one, NEWEST)]
     return wrong + list(nothing_is_null(release))
 

@@ -1,4 +1,4 @@
-"""What an upgrade may not change, releases side by side, and names of any length."""
+"""The parts that an upgrade may not change, releases side by side, and names of any length."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHANGEABLE |= {"revisionHistoryLimit"}
 
 
 def fixed(one: Object) -> Any:
-    """What of an object the API server lets nobody change."""
+    """The parts of an object that the API server does not let change."""
     spec: dict[str, Any] = one.get("spec") or {}
     parts: dict[str, Callable[[], Any]] = {
         "Deployment": lambda: spec["selector"],

@@ -1,4 +1,4 @@
-"""The values: each is in the schema, with a description; what is not there, or of a wrong type, is refused at once."""
+"""The values: each is in the schema, with a description; an unknown value, or one of a wrong type, is refused at once."""
 
 from __future__ import annotations
 
@@ -115,5 +115,5 @@ def test_a_parent_chart_may_share_values() -> None:
 
 
 def test_all_combinations_are_there() -> None:
-    """What Helm's own lint, chart-testing and this suite go by."""
+    """The values files that Helm's own lint, chart-testing and this suite use."""
     assert {path.name for path in combinations()} >= {"dev-values.yaml", "external-values.yaml", "operator-values.yaml"}

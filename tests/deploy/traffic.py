@@ -34,7 +34,7 @@ def allowed(release: Release, source: Peer, target: Peer, port: int, protocol: s
 
 
 def _one_way(release: Release, way: str, subject: Peer, other: Peer, target: Peer, port: int, protocol: str) -> bool:
-    """What the policies on `subject` say of the other end. Pods on which there is none are open."""
+    """The rules of the policies on `subject` for the other end. Pods on which there is none are open."""
     specs = [policy["spec"] for policy in release.kinds("NetworkPolicy") if _on(policy["spec"], way, subject, release)]
     rules = [rule for spec in specs for rule in spec.get(way.lower()) or []]
     ends = {"Egress": "to", "Ingress": "from"}[way]

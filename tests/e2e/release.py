@@ -24,8 +24,8 @@ _CLIENT = "client"
 Some = TypeVar("Some")
 Json = dict[str, Any]
 
-# Jobs of tests/e2e/team. A pod does 32 quick ones at once, and 2 long ones; what takes more than 8 s to drain is handed back. Those
-# apart have a pod each.
+# Jobs of tests/e2e/team. A pod does 32 quick ones at once, and 2 long ones; a job that needs more than 8 s is requeued at a drain.
+# Those apart have a pod each.
 VALUES: Json = {
     "consumers": {
         "quick": {"queues": ["quick"], "min": 1, "max": 6, "policy": {"service_seconds": 0.2}},
@@ -69,7 +69,7 @@ class Release:
     # --- helm
 
     def helm(self, *arguments: str, values: Sequence[Json] = (), timeout: float = 240) -> str:
-        """Raises HelmError with what helm said."""
+        """Raises HelmError with helm's output."""
         command = ["helm", "--kubeconfig", self.cluster.kubeconfig, "--namespace", self.namespace, *arguments]
         for one in values:
             command += ["--set-json", ",".join(f"{key}={json.dumps(value)}" for key, value in one.items())]
@@ -94,7 +94,7 @@ class Release:
         self._namespace.apply(*objects)
 
     def pods(self, component: str, consumer: str = "") -> list[Json]:
-        """Those that were not told to end."""
+        """The pods that are not terminating."""
         selector = f"app.kubernetes.io/instance={self.name},app.kubernetes.io/component={component}"
         selector += f",headrace/consumer={consumer}" if consumer else ""
         return [pod for pod in self.get("pods", "--selector", selector)["items"] if "deletionTimestamp" not in pod["metadata"]]
@@ -176,7 +176,7 @@ class Release:
         self.kubectl("wait", f"pod/{_CLIENT}", "--for=condition=Ready", "--timeout=30s")
 
     def client(self, *command: str, container: str = _CLIENT, given: str = "", seconds: float = 0) -> str:
-        """What a command in the client pod prints."""
+        """The output of a command in the client pod."""
         run = ("exec", "--stdin", _CLIENT, "--container", container, "--", *command)
         return self.kubectl(*run, given=given, seconds=seconds)
 
@@ -229,7 +229,7 @@ class Release:
     # --- the end
 
     def diagnose(self, folder: Path) -> None:
-        """What somebody who looks for the reason will want to see."""
+        """The logs and objects that help to find the reason of a failure."""
         folder.mkdir(parents=True, exist_ok=True)
         wanted = {
             "objects.txt": ("get", "all,pvc,lease,pdb,secret,configmap", "--output=wide"),
@@ -251,11 +251,11 @@ class Release:
 
 
 class HelmError(Exception):
-    """What helm said."""
+    """The output of helm."""
 
 
 def until(look: Callable[[], Some], wanted: Callable[[Some], bool], seconds: float, what: str) -> Some:
-    """Look again and again until it is as wanted; what was seen then. Fails with what was seen last."""
+    """Look again and again until it is as wanted; returns that result. Fails with the last result."""
     deadline, last = time.monotonic() + seconds, None
     while time.monotonic() < deadline:
         try:

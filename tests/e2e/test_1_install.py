@@ -27,7 +27,7 @@ def test_helm_test_submits_a_job_and_sees_it_succeed(release: Release) -> None:
 
 
 def test_the_first_job_by_the_command_that_the_notes_print(release: Release) -> None:
-    """The notes' commands, as they stand; the local port alone is another one, since 8080 may be taken."""
+    """The notes' commands, unchanged; the local port alone is another one, since 8080 may be taken."""
     port = str(free_port())
     commands = re.findall(r"^ {2}((?:export|curl|kubectl .* port-forward).*(?:\n {4}.*)*)", release.notes, re.MULTILINE)
     assert [command.split()[0] for command in commands] == ["kubectl", "export", "curl"]

@@ -41,7 +41,7 @@ def test_pods_that_are_never_idle_go_too_and_no_job_begins_twice(release: Releas
 
 
 def test_what_ends_in_time_ends_and_what_does_not_is_handed_back(release: Release) -> None:
-    """All pods are told to end: of two jobs in one pod, the short one ends there, the long one begins again in another."""
+    """All pods get SIGTERM: of two jobs in one pod, the short one ends there, the long one begins again in another."""
     until(lambda: release.replicas("long"), lambda n: n == 0, 90, "a quiet start")
     release.submit("load.long", "drain", 1, first=0, seconds=14)
     release.submit("load.long", "drain", 1, first=1, seconds=5)

@@ -1,4 +1,4 @@
-"""What happens to the number of replicas when it leaves the manifest: by Helm's own apply, on a real API server."""
+"""The number of replicas after it leaves the manifest: by Helm's own apply, on a real API server."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_an_autoscaler_that_is_turned_on_begins_with_what_is_there(release: Rele
 
     try:
         assert apply("install", values)["spec"]["replicas"] == 3
-        for _ in range(2):  # and again, while nobody else has set it
+        for _ in range(2):  # and again, while no other client has set it
             found = apply("upgrade", scaled)
             assert found["spec"]["replicas"] == 3
             assert found["metadata"]["annotations"]["headrace/replicas"] == "kept"

@@ -58,7 +58,7 @@ def test_the_second_controller_takes_over(release: Release) -> None:
 
 
 def test_broker_and_store_killed(release: Release) -> None:
-    """Their volumes are what is accepted; what is not confirmed is asked for again by the client, with the same key."""
+    """Their volumes are what is accepted; a publish without a confirm is repeated by the client, with the same key."""
     seconds = 40
     with ThreadPoolExecutor(1) as background:
         load = background.submit(release.submit, "load.quick", "parts", RATE * seconds, rate=RATE, seconds=0.1, patience=120)
@@ -72,11 +72,11 @@ def test_broker_and_store_killed(release: Release) -> None:
 
 
 def test_the_api_server_stopped_for_a_minute(release: Release) -> None:
-    """Jobs do not need it. The controller holds; what it could not do, it does afterwards."""
+    """Jobs do not need it. The controller holds; it scales afterwards."""
     seconds, jobs = 60, 3000
     until(release.leader, bool, 30, "a leader")
     release.submit("load.quick", "before", 1)
-    # A connection of kubectl ends with the API server; what was begun in the pod goes on.
+    # A connection of kubectl ends with the API server; a command that was begun in the pod goes on.
     command = (
         f"cat > /tmp/submit.py; python /tmp/submit.py {release.url} load.quick dark 0 {jobs} 50 0.5 120 > /tmp/dark.json 2>&1 &"
     )

@@ -16,7 +16,7 @@ def test_without_the_store_the_controller_holds_and_says_why(release: Release) -
     store = f"statefulset/{release.prefix}-redis"
     release.kubectl("scale", store, "--replicas=0")
     try:
-        # Where the API server was away before, the controller of StatefulSets may take half a minute to begin again.
+        # Where the API server was unavailable before, the controller of StatefulSets may take half a minute to begin again.
         release.kubectl(
             "wait", "pod", "--selector=app.kubernetes.io/component=redis", "--for=delete", "--timeout=120s", seconds=130
         )

@@ -1,4 +1,4 @@
-"""What a cluster's operators do: drain a node, set a quota, ask what the controller may do."""
+"""Actions of a cluster's operators: drain a node, set a quota, ask what the controller may do."""
 
 from __future__ import annotations
 

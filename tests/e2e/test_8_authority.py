@@ -68,7 +68,7 @@ def test_a_release_that_trusts_the_authority_does_a_job(servers: Release) -> Non
 
 
 def test_one_that_does_not_says_so(servers: Release) -> None:
-    """Nobody waits for its gateway, which does not become ready."""
+    """No test waits for its gateway, which does not become ready."""
     alone: Json = {"caBundle": {"existingSecret": ""}, "consumerDefaults": {"enabled": False}, "controller": {"enabled": False}}
     values = merged(VALUES, servers.images, alone, {"bindings": {"prune": False}})
     servers.helm("install", "trustless", str(CHART), values=[values])

@@ -1,4 +1,4 @@
-"""What is wrong from the start: the install fails, and somebody says why."""
+"""Faults from the start: the install fails, and a log or an event gives the reason."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WRONG = "RabbitMQ refuses the user or the password"
 
 @pytest.fixture(scope="module")
 def refused(cluster: Cluster, images: Json) -> Iterator[dict[str, tuple[Release, str]]]:
-    """All at once, since each is waited for until helm gives up: what is wrong, and what helm said."""
+    """All at once, since each is waited for until helm gives up: the fault, and helm's output."""
     wrong: dict[str, Json] = {
         "secret": {"rabbitmq": {"mode": "external", "external": {"existingSecret": "nowhere"}}},
         "password": {"rabbitmq": {"dev": {"existingSecret": "mistyped"}}},

@@ -1,4 +1,4 @@
-"""What was begun ends; back to the first revision; and gone."""
+"""Jobs that were begun end; back to the first revision; and gone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.e2e.release import Json, Release, until
 
 
 def test_the_alert_resolves(release: Release, raised: Json) -> None:
-    """A latency is of the last 30 s, and an alert that was away for 60 s is over."""
+    """A latency is of the last 30 s, and an alert that was absent for 60 s is over."""
     until(lambda: _of_this(release)[-1], lambda last: "endsAt" in last, 180, "its end")
     assert raised
 

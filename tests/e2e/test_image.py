@@ -46,13 +46,13 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 class Container:
-    """One that runs until it is told to stop."""
+    """A container that runs until it is stopped."""
 
     def __init__(self, image: str, *command: str) -> None:
         self._id = docker.run("run", "--detach", *_options(), image, *command).strip()
 
     def get(self, port: int, path: str) -> tuple[int, str]:
-        """Status and body; 0 while nobody answers. Asked from inside: there is no network."""
+        """Status and body; 0 without an answer. Asked from inside: there is no network."""
         script = (
             "import sys, urllib.error, urllib.request as r\n"
             "try: a = r.urlopen(sys.argv[1], timeout=5)\n"

@@ -36,7 +36,7 @@ def test_a_private_authority(
     monkeypatch.setenv(CA_FILE, str(another_authority.certificate))
     with pytest.raises(OperationalError, match="certificate verify failed"):
         next(open_engine())
-    monkeypatch.setenv("PGSSLROOTCERT", str(authority.certificate))  # libpq's own variable goes before it
+    monkeypatch.setenv("PGSSLROOTCERT", str(authority.certificate))  # libpq's own variable takes precedence
     opened = open_engine()
     next(opened)
     assert next(opened, None) is None

@@ -80,7 +80,7 @@ async def running(folder: Path, keys: str, **settings: str) -> AsyncIterator[Gat
 
 
 async def refused_to_start(**settings: str) -> str:
-    """What it says, having ended with exit code 2."""
+    """Its error output, after it ended with exit code 2."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "service", env=os.environ | settings, stderr=asyncio.subprocess.PIPE
     )
@@ -220,7 +220,7 @@ async def test_no_start_where_others_come_and_nothing_is_said(tmp_path: Path) ->
 
 
 async def cli(*arguments: str, stdin: str = "", **environment: str) -> tuple[int, str, str]:
-    """As `run`, with standard error on one line: what it prints is wrapped."""
+    """As `run`, with standard error on one line: its output is wrapped."""
     code, out, err = await fed(stdin.encode(), *arguments, **environment)
     return code, out, " ".join(err.split())
 

@@ -1,4 +1,4 @@
-"""`headrace bindings`: what an earlier release bound goes, by the management API or by what was recorded."""
+"""`headrace bindings`: bindings of an earlier release are removed, by the management API or by the record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is typed wrongly is told in one line, before anything is begun."""
+"""A mistyped command is refused in one line, before anything is begun."""
 
 from __future__ import annotations
 

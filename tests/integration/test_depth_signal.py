@@ -50,7 +50,7 @@ def ready(seen: Mapping[str, Sighting]) -> dict[str, float]:
 
 
 async def fill(broker: Broker) -> dict[str, float]:
-    """So many jobs in a queue as its number says: a figure that belongs to another queue is seen."""
+    """Publish into each queue as many jobs as its number: a figure that belongs to another queue is seen."""
     for kind in range(len(QUEUES)):
         await publish(broker, *jobs(kind, kind))
     return {queue: float(n) for n, queue in enumerate(QUEUES)}
@@ -123,7 +123,7 @@ async def test_a_broker_that_is_stalled_killed_and_started_again(own_rabbitmq: R
         assert "did not tell" in await refused(signal)
         own_rabbitmq.cont()
         await until(signal, wanted)
-        for _ in range(5):  # answers to what was asked before the stall belong to nobody
+        for _ in range(5):  # answers to requests from before the stall do not count
             assert ready(await signal.look(QUEUES)) == wanted
         await asyncio.to_thread(own_rabbitmq.kill)
         await refused(signal)

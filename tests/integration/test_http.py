@@ -64,7 +64,7 @@ async def test_an_upgrade_that_comes_in_pieces(gateway: Gateway) -> None:
 
 
 async def test_what_stands_in_trailers_is_no_header(gateway: Gateway) -> None:
-    """A key behind the body would be used by nobody who looked before, such as a proxy that counts calls for each key."""
+    """A key behind the body would be missed by a proxy that looked before, to count calls for each key."""
     chunks = b"%x\r\n%b\r\n0\r\nidempotency-key: with space\r\nx-api-key: other\r\n\r\n" % (len(BODY), BODY)
     data = post(URL, "transfer-encoding: chunked", "trailer: idempotency-key", body=chunks, length=False)
     assert statuses(await gateway.raw(data + LAST)) == [202, 200]

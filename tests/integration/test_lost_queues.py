@@ -1,4 +1,4 @@
-"""What is delayed for a queue that is deleted meanwhile ends as a dead letter, or in its queue, and stops nobody else's delays."""
+"""A job delayed for a queue that is deleted meanwhile ends as a dead letter, or in its queue, and stops no other job's delay."""
 
 from __future__ import annotations
 

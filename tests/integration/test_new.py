@@ -41,7 +41,7 @@ def texts(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def live(tmp_path: Path) -> Origin:
-    """This project as it stands here, committed or not, in a repository of its own."""
+    """This project in its present state, committed or not, in a repository of its own."""
     copy = tmp_path / "live"
     for name in git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard").splitlines():
         if (ROOT / name).is_symlink() or (ROOT / name).exists():

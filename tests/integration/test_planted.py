@@ -19,7 +19,7 @@ from service.keys import line_of, new_key
 from tests.servers import free_port
 
 SECRETS = {name: f"planted{name}5ecret" for name in ("broker", "redis", "dsn", "payload", "management", "alert")}
-# A name that resolves to nothing (RFC 6761), and an address where nobody listens.
+# A name that resolves to nothing (RFC 6761), and an address where no server listens.
 HOST = "planted-host.invalid"
 CONTRACT = '''"""A validator with a mistake, which meets what it does not expect."""
 from pydantic import BaseModel, field_validator

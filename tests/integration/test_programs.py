@@ -1,4 +1,4 @@
-"""What every program does before it begins: its arguments, its port, its cluster; each mistake is one line and exit code 2."""
+"""The checks of every program before it begins: its arguments, its port, its cluster; each mistake is one line and exit code 2."""
 
 from __future__ import annotations
 

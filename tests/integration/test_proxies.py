@@ -1,4 +1,4 @@
-"""The proxies of the environment, with a real one: what goes to an operator's servers goes by them, and nothing else does."""
+"""The proxies of the environment, with a real one: requests to an operator's servers use them, and no others do."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def _answer(request: web.BaseRequest) -> web.Response:
-    """As the management API, as Prometheus, or as whoever takes anything."""
+    """As the management API, as Prometheus, or as a server that takes anything."""
     if request.path.startswith("/api/queues"):
         return web.json_response([])
     return web.json_response({"data": {"result": []}})

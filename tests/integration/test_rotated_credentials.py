@@ -1,4 +1,4 @@
-"""Passwords that change on real servers while the programs run: the file is written anew, and nobody restarts anything."""
+"""Passwords that change on real servers while the programs run: the file is written again, and no program is restarted."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def with_login(url: str, user: str, password: str) -> str:
 
 @pytest.fixture
 async def vhost(rabbitmq: RabbitMQServer) -> str:
-    """The URL of one in which a user `rotated`, and nobody else's password, is changed."""
+    """The URL of one in which a user `rotated`, and no other user's password, is changed."""
     url = await asyncio.to_thread(rabbitmq.vhost)
     listed = await asyncio.to_thread(rabbitmq.ctl, "list_users", "--silent")
     if "rotated" not in listed:

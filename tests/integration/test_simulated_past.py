@@ -75,7 +75,7 @@ def arriving(at: float) -> float:
 
 
 def exported(retries: int = 0) -> str:
-    """OpenMetrics of the range: `a` lives throughout and starts anew after two hours, `b` comes after one; none is seen in GAP.
+    """OpenMetrics of the range: `a` lives throughout and starts again after two hours, `b` comes after one; none is seen in GAP.
 
     retries: runs for each job beside the first.
     """

@@ -121,7 +121,7 @@ async def test_sigterm_while_modules_load_is_heard(program: str, tmp_path: Path)
 
 @pytest.mark.parametrize("program", ["service", "consumer", "autoscaler"])
 async def test_nothing_is_loaded_before_sigterm_is_heard(program: str, tmp_path: Path) -> None:
-    """What takes time: only the interpreter's own start, some 0.02 s, is left."""
+    """Slow imports come late: only the interpreter's own start, some 0.02 s, is left."""
     look = f"import sys, {program}.__main__; print(sorted({{'pydantic', 'asyncio', 'structlog'}} & set(sys.modules)))"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", look, stdout=asyncio.subprocess.PIPE)
     out, _ = await asyncio.wait_for(process.communicate(), HANGS)

@@ -75,7 +75,7 @@ async def whole(folder):
 asyncio.run(whole(sys.argv[1]))
 """
 
-# What the copy's `app` lacks, an editable install of this project would give it.
+# Modules that the copy's `app` lacks would be found in an editable install of this project.
 APART = """
 import sys
 sys.meta_path[:] = [one for one in sys.meta_path if "Editable" not in getattr(one, "__name__", "")]
@@ -97,7 +97,7 @@ def copy_of(folder: Path, *, example: bool) -> Path:
 
 
 async def python(copy: Path, *arguments: str) -> str:
-    """What a Python in the copy printed. It must have ended with 0."""
+    """The output of a Python in the copy. It must have ended with 0."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
     process = await asyncio.create_subprocess_exec(
         sys.executable,

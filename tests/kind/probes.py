@@ -1,4 +1,4 @@
-"""Pods with the labels of a part of a release, or of nobody, that try to connect to all parts from the moment they start."""
+"""Pods with the labels of a part of a release, or of no part, that try to connect to all parts from the moment they start."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Probes:
         self.first = self._of_all(lambda key: self._kubectl(key[0], "logs", self._pods[key]))
 
     def again(self) -> Answers:
-        """What comes of it now."""
+        """The result of the probe now."""
         script = _SCRIPT.read_text(encoding="utf-8")
 
         def ask(key: tuple[str, str]) -> str:

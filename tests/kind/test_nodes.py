@@ -73,7 +73,7 @@ def lost(release: Release, kind: Kind, workers: list[str]) -> Iterator[str]:
 
 
 def test_a_node_that_is_lost_takes_no_job_with_it(release: Release, kind: Kind, workers: list[str], lost: str) -> None:
-    """A client that comes again is served, by the gateways that are left; what ran on the node begins again elsewhere."""
+    """A client that comes again is served, by the gateways that are left; jobs that ran on the node begin again elsewhere."""
     seconds, leader = 60, release.leader()
     with ThreadPoolExecutor(1) as background:
         load = background.submit(release.submit, "load.quick", "lost", RATE * seconds, rate=RATE, seconds=1.0, patience=150)

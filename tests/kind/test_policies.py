@@ -1,4 +1,4 @@
-"""Who reaches whom: the chart's NetworkPolicies, as a cluster enforces them, between pods on one node and on two."""
+"""Allowed and refused connections: the chart's NetworkPolicies, as a cluster enforces them, between pods on one node and on two."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def test_the_table_has_every_kind_of_pod(probes: Probes) -> None:
 def test_what_must_connect_does_and_nothing_else(
     probes: Probes, answers: Answers, workers: list[str], source: str, destination: str
 ) -> None:
-    """Nothing else from the first packet on; what must connect may have to ask twice, since a policy can only let in the pods that
-    the peer's node knows of."""
+    """Nothing else from the first packet on; a program that must connect may have to try twice, since a policy can only let in the
+    pods that the peer's node knows of."""
     expected = EXPECTED[source, destination]
     assert {answers[source, node][destination] for node in workers} == {expected}
     if expected == "silent":

@@ -1,4 +1,4 @@
-"""What holds of every decision, whatever was seen."""
+"""The properties of every decision, for every observation."""
 
 from __future__ import annotations
 
@@ -155,4 +155,4 @@ def test_steady_traffic_with_noise_does_not_flap(level: int, seed: int) -> None:
         if tick > 30 and decision.replicas != asked:
             changes += 1
         asked = decision.replicas
-    assert changes <= 3  # in four minutes; what flaps changes at every noisy look, which are 120
+    assert changes <= 3  # in four minutes; a flapping decision changes at every noisy poll, which are 120

@@ -1,4 +1,4 @@
-"""Whatever bytes come: never a hang, never a 500, answers in order, and the next connection is served."""
+"""For any bytes: never a hang, never a 500, answers in order, and the next connection is served."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HEAD = b"POST /v1/jobs/user.registered HTTP/1.1\r\nhost: x\r\ncontent-type: appl
 GOOD = HEAD + b"content-length: %d\r\n\r\n%b" % (len(BODY), BODY)
 CHUNKED = b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
 LAST = b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
-# 501 is the answer where nothing is stored, 503 where something is away.
+# 501 is the answer where nothing is stored, 503 where something is unavailable.
 MISTAKES = (500, 502, 504, 505)
 
 
@@ -72,7 +72,7 @@ def server() -> Iterator[Server]:
 
 
 def answers(data: bytes) -> list[tuple[int, bytes]]:
-    """The responses in `data`; what is none is a mistake of the server. The last one may be cut off with its connection."""
+    """The responses in `data`; other bytes are a mistake of the server. The last one may be cut off with its connection."""
     found = []
     while data:
         assert data.startswith(b"HTTP/1.1 "), data[:80]
@@ -162,9 +162,9 @@ def test_any_bytes(server: Server, parts: list[bytes], cuts: list[int]) -> None:
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(1, 4), PART, st.integers(1, 4))
 def test_good_requests_before_a_bad_one_have_their_answers(server: Server, before: int, part: bytes, after: int) -> None:
-    """In order, before anything is said of what came behind them; what comes behind it has its right answer, or none."""
+    """In order, before any answer to the bytes behind them; a request behind those has its right answer, or none."""
     said = server.told([GOOD * before, part, GOOD * after, LAST])
     statuses = [int(piece[:3]) for piece in said.split(b"HTTP/1.1 ")[1:]]
     assert not set(statuses) & set(MISTAKES)
-    # A connection that is ended while its client still sends may lose what was said last, but nothing comes in another order.
+    # A connection that is ended while its client still sends may lose the last answers, but nothing comes in another order.
     assert statuses[:before] == [202] * min(before, len(statuses))

@@ -53,7 +53,7 @@ def test_what_is_read_can_be_written_and_read_again(given_headers: dict[str, str
 
 @given(st.floats())
 def test_any_time_can_be_shown(at: float) -> None:
-    """Whatever a record holds: the nearest time that RFC 3339 can write."""
+    """For any time in a record: the nearest one that RFC 3339 can write."""
     text = rfc3339(at)
     assert FIRST <= from_rfc3339(text) <= LAST
     assert from_rfc3339(text) == within(at)

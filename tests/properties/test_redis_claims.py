@@ -24,7 +24,7 @@ FAR = 3600.0  # far more than a test takes
 
 
 class Line(NamedTuple):
-    """What stands in Redis. ends, due: seconds from now."""
+    """A record in Redis. ends, due: seconds from now."""
 
     state: State
     replay: int
@@ -103,7 +103,7 @@ class Server:
 
 
 def _run(url: str, known: dict[tuple[str, str], Line], asked: list[Claim], state: State | None) -> tuple[float, list[object]]:
-    """What Redis answers: to claims without a state, to renewals for RUNNING, else to outcomes."""
+    """The answers of Redis: to claims without a state, to renewals for RUNNING, else to outcomes."""
 
     async def run() -> tuple[float, list[object]]:
         async with Server(url) as on:

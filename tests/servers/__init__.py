@@ -1,6 +1,6 @@
 """Private servers for tests: found on PATH or under Debian's folders, started on ports of 127.0.0.1 of their own, ended after.
 
-What is missing is skipped with its reason. Two variables of the environment, each a list with commas, change that:
+Tests whose server is missing are skipped with the reason. Two variables of the environment, each a list with commas, change that:
 
     HEADRACE_TEST_REQUIRE=rabbitmq,redis     a test that would be skipped for want of these fails
     HEADRACE_TEST_HIDE=rabbitmq,helm         these are not found, wherever they are; `all` hides everything

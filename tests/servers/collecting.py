@@ -1,6 +1,6 @@
 """Collecting tests computes nothing: a process or a connection that a module starts when it is imported fails that module.
 
-What is missing on one machine would otherwise be an error of all its tests there, instead of a skip of those that want it.
+A server that is missing on one machine would otherwise be an error of all its tests there, instead of a skip of those that want it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def _watch(event: str, arguments: tuple[object, ...], now: list[bool] = _now, fo
         raise RuntimeError(f"{event}{arguments[:2]} while tests are collected: do it in a fixture or in the test")
 
 
-sys.addaudithook(_watch)  # nobody can take it away again, so it has a switch
+sys.addaudithook(_watch)  # it cannot be removed again, so it has a switch
 
 
 @pytest.hookimpl(wrapper=True)

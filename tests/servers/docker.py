@@ -15,7 +15,7 @@ from tests.servers.kubernetes import SCRIPT
 
 _ROOT = Path(__file__).parents[2]
 _STAND_IN = "headrace.local/python:latest"  # of the official Python image, where no image registry is reached
-_ENVIRONMENT = os.environ | {"DOCKER_BUILDKIT": "1"}  # which older clients have, and use only when they are told to
+_ENVIRONMENT = os.environ | {"DOCKER_BUILDKIT": "1"}  # which older clients have, and use only with this variable
 
 
 @cache
@@ -33,7 +33,7 @@ def engine() -> Path:
 
 
 def run(*arguments: str, timeout: float = 60.0, both: bool = False) -> str:
-    """What `docker …` printed; `both`: on standard error too. Raises RuntimeError with what it complained of."""
+    """The output of `docker …`; `both`: with its standard error. Raises RuntimeError with its complaint."""
     command: list[str | Path] = [engine(), *arguments]
     errors = subprocess.STDOUT if both else subprocess.PIPE
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, text=True, timeout=timeout, check=False, env=_ENVIRONMENT)
@@ -48,7 +48,7 @@ def has(image: str) -> bool:
 
 @cache
 def base() -> str:
-    """What images are built upon, with its tag: $HEADRACE_BASE_IMAGE, else the stand-in where it is, else the Dockerfile's own."""
+    """The base of images, with its tag: $HEADRACE_BASE_IMAGE, else the stand-in where it is, else the Dockerfile's own."""
     official = re.search(r"^ARG BASE_IMAGE=(\S+)", (_ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
     assert official
     return os.environ.get("HEADRACE_BASE_IMAGE") or (_STAND_IN if has(_STAND_IN) else official[1])

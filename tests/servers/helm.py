@@ -58,7 +58,7 @@ def checkov_looked_for() -> Path | None:
 
 
 def run(program: Path, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
-    """Run it, and have its exit code and what it said."""
+    """Run it, and return its exit code and its output."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HELM_", "KUBE"))}
     command: list[str | Path] = [program, *arguments]
     return subprocess.run(command, input=given, env=kept | _OWN, capture_output=True, text=True, timeout=60, check=False)

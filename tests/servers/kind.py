@@ -63,7 +63,7 @@ class Kind:
         return "killed" in self.inside(node, _KILL.format(uid=uid.replace("-", "[-_]")))
 
     def inside(self, node: str, script: str) -> str:
-        """What a shell script prints that runs in a node."""
+        """The output of a shell script in a node."""
         return self._run(self._docker, "exec", node, "sh", "-c", script)
 
     def stop(self, node: str) -> None:

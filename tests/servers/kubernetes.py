@@ -1,6 +1,6 @@
 """A Kubernetes cluster: that of $KUBECONFIG, else one that this machine has built, with the tool that $HEADRACE_CLUSTER names.
 
-What differs between clusters is a hook: loading images, stopping a component, killing a pod's processes. One that a cluster does
+Each difference between clusters is a hook: loading images, stopping a component, killing a pod's processes. One that a cluster does
 not have skips the test with its name, or fails it where `kubernetes` is required.
 """
 
@@ -28,7 +28,7 @@ SCRIPT = Path(os.environ.get("HEADRACE_CLUSTER") or Path(__file__).parents[2] / 
 class Cluster:
     """kubeconfig: of an administrator. script: what stops and starts its components, or None where they are not ours.
 
-    kind: where it is a kind cluster of this machine. image: a container that does nothing and ends when it is told to.
+    kind: where it is a kind cluster of this machine. image: a container that does nothing and ends at SIGTERM.
     """
 
     def __init__(self, kubeconfig: str, script: Path | None) -> None:
@@ -45,7 +45,7 @@ class Cluster:
         return self._script is not None
 
     def kubectl(self, *arguments: str, given: str = "", check: bool = True, seconds: float = 0) -> str:
-        """seconds: for a command that runs so long, of many requests or of one; without it a request may take 20 s."""
+        """seconds: for a slow command, of many requests or of one; without it a request may take 20 s."""
         command: list[str | Path] = [self._kubectl, "--kubeconfig", self.kubeconfig]
         command += [*([] if seconds else ["--request-timeout=20s"]), *arguments]
         done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=seconds or 60, check=False)
@@ -128,7 +128,7 @@ class Namespace:
         self.apply({"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name}, "spec": whole})
 
     def template(self, name: str, *, cpu: str = "1m") -> None:
-        """A CronJob that is suspended, of whose Jobs the pods do nothing until they are told to end, and then fail."""
+        """A CronJob that is suspended, whose Jobs have pods that do nothing until SIGTERM, and then fail."""
         container: dict[str, Any] = {"name": "main", "image": self.cluster.image, "imagePullPolicy": "IfNotPresent"}
         container["resources"] = {"requests": {"cpu": cpu}}
         spec = {"terminationGracePeriodSeconds": 1, "restartPolicy": "Never", "containers": [container]}

@@ -79,7 +79,7 @@ def wanted(item: pytest.Item) -> list[str]:
 
 
 def line(items: list[pytest.Item]) -> str:
-    """What will be skipped, for want of what, and how to get it; empty where nothing will be."""
+    """The tests that will be skipped, the servers that they lack, and how to get these; empty where none will be."""
     gone = {name for name, (there, _) in SERVERS.items() if not there()}
     skipped = [set(names) & gone for names in map(wanted, items) if set(names) & gone]
     if not skipped:

@@ -19,7 +19,7 @@ _RANDOM = random.SystemRandom()  # hypothesis and tests seed the other
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on, and that is this process's until it ends."""
+    """A port of 127.0.0.1 that no program listens on, and that is this process's until it ends."""
     for _ in range(1000):
         port = _RANDOM.randint(_FIRST, _LAST)
         if port not in _HELD and _locked(port) and _bindable(port):

@@ -101,7 +101,7 @@ class RabbitMQServer:
             if done.returncode == 0:
                 return done.stdout
             if left:
-                time.sleep(1.0)  # the node has not told its name yet
+                time.sleep(1.0)  # the node has not published its name yet
         raise RuntimeError(f"rabbitmqctl {arguments}: {done.stderr}")
 
     @property
@@ -116,7 +116,7 @@ class RabbitMQServer:
         return f"{self.url}{name}"
 
     def permit(self, url: str, *, configure: str = ".*", write: str = ".*", read: str = ".*") -> None:
-        """What the user of every test may do in the virtual host of `url`."""
+        """Set the permissions of the user of every test in the virtual host of `url`."""
         self.ctl("set_permissions", "-p", url.rpartition("/")[2], "guest", configure, write, read)
 
     def _signal(self, number: signal.Signals) -> None:

@@ -54,7 +54,7 @@ class RedisServer:
         self._signal(signal.SIGCONT)
 
     def ask(self, *command: str) -> Any:
-        """What a command of an operator answers, decoded."""
+        """The answer to an operator's command, decoded."""
         with redis.Redis(port=self.port, decode_responses=True, protocol=2, retry=Retry(NoBackoff(), 0)) as client:
             return client.execute_command(*command)
 

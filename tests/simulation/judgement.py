@@ -1,4 +1,4 @@
-"""What must hold once everything has healed and time has passed."""
+"""The rules that must hold once everything has healed and time has passed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _held(world: World) -> Iterator[str]:
 
 
 def _unready(world: World) -> list[str]:
-    """What is not again as it was."""
+    """The parts that are not again as they were."""
     reasons = []
     for name, running in world.programs.items():
         if not world.wanted(name):

@@ -1,7 +1,7 @@
 """An event loop of virtual time, in which programs can be killed, stopped and started at any await.
 
-Everything that runs belongs to a program, which the context variable `PROGRAM` names. What belongs to a dead program never runs
-again, not even its `finally`; what belongs to a stopped one waits until it goes on.
+Everything that runs belongs to a program, which the context variable `PROGRAM` names. A task of a dead program never runs
+again, not even its `finally`; a task of a stopped one waits until it goes on.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """There are none."""
 
     def _write_to_self(self) -> None:
-        """Nobody sleeps who would have to be woken."""
+        """No task sleeps that would have to be woken."""
 
 
 def _task(loop: Any, coroutine: Any, **options: Any) -> Any:

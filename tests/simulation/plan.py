@@ -63,7 +63,7 @@ def _faults(chance: SeededChance, among: tuple[str, ...]) -> list[Event]:
         events.append(_on(("cancel", "bare", "runtime"), 0, 0)(chance, 0.0, "rude farewell"))
     if chance.uniform(0, 1) < 0.3:
         events.append(Event(5.0, "controller"))
-        if chance.uniform(0, 1) < 0.5:  # it may have cordoned somebody, and is away for shorter or longer than that lasts
+        if chance.uniform(0, 1) < 0.5:  # it may have cordoned a replica, and is absent for shorter or longer than that lasts
             kill = _on(("controller",), 0.1, 60.0)
             events.append(kill(chance, CALM + chance.uniform(0, 1) * TROUBLE, "kill"))
     if chance.uniform(0, 1) < 0.25:
@@ -79,7 +79,7 @@ def _faults(chance: SeededChance, among: tuple[str, ...]) -> list[Event]:
             events.append(Event(at, trouble, lasts=8.0, how=chance.uniform(0, 1)))
             events += _burst(chance, at)
         if kind == "purge" and chance.uniform(0, 1) < 0.7:
-            # With nobody there who takes the work, as an operator would have it: else a queue is empty nearly always.
+            # Without any consumer that takes the work, as an operator would have it: else a queue is empty nearly always.
             events += [Event(at - 1.0, "kill", name, 3.0, 1.0) for name in CONSUMERS[:2]]
             events += _burst(chance, at)
     return events

@@ -77,7 +77,7 @@ class ProgramClock:
 
 @dataclass
 class System:
-    """What all programs of one simulation share."""
+    """The parts that all programs of one simulation share."""
 
     seed: int
     loop: VirtualLoop
@@ -106,7 +106,7 @@ class Running:
         raise NotImplementedError
 
     def supervisor(self) -> Supervisor:
-        """The owner of what must not end. What it cannot keep running ends the program, as it does the real ones."""
+        """The owner of loops that must not end. A loop that it cannot keep running ends the program, as it does the real ones."""
         return Supervisor(chance=self.chance, give_up=self._gives_up)
 
     def broker_of(self, supervisor: Supervisor) -> SimulatedBroker:
@@ -227,7 +227,7 @@ class Consumer(Running):
         return self.listens and not (self.cordon.stands or self.stop.is_set())
 
     async def put(self, path: str, asked: object) -> None:
-        """What the controller asks for, as `consumer/app.py` has it done."""
+        """Do a request of the controller, as `consumer/app.py` does."""
         if path == "/cordon":
             await self.cordon.put(seconds_of(asked))
         else:
@@ -245,7 +245,7 @@ class Consumer(Running):
         return reasons + [f"{self.name}: {r.queue} is not subscribed" for r in self.runtimes if not r.subscribed]
 
     def beyond_bounds(self) -> list[str]:
-        """What a lost connection gave is worked on beside what the next one gives; both kinds of waiting have a bound each."""
+        """Deliveries of a lost connection are worked on beside those of the next one; both kinds of waiting have a bound each."""
         most = 2 * CONSUMER.held_at_most(LONGEST) + CONSUMER.concurrency
         return [f"{self.name}: {r.queue} holds {r.held}, at most {most}" for r in self.runtimes if r.held > most]
 

@@ -21,7 +21,7 @@ from tests.simulation.plan import drawn
 from tests.simulation.shrink import shrunk
 from tests.simulation.world import Report, simulate
 
-# What one schedule leaves behind is in cycles; collecting it takes longer than not to, a while.
+# The objects that one schedule leaves behind are in cycles; collecting them takes longer than not to, a while.
 _COLLECT_EVERY = 8
 
 

@@ -30,7 +30,7 @@ from tests.simulation.work import QUEUES
 
 _INTERVAL = 2.0
 _ANSWERS_WITHIN = 1.0
-_SEEN_WITHIN = 1.0  # of a consumer that began after the controller looked nobody knows
+_SEEN_WITHIN = 1.0  # a consumer that began after the controller's poll is unknown
 POLICY = Policy(
     min_replicas=1, max_replicas=3, concurrency=3, service_seconds=1.0, startup_seconds=1.0, drain_seconds=CONSUMER.drain_seconds
 )
@@ -79,7 +79,7 @@ class _Depths(DepthSignal):
         return {name: Figure(value, now) for name, value in figures.items()}
 
     def count(self, what: str, queue: str, _: Entry) -> None:
-        """Told of everything by the server."""
+        """Called by the server with every event."""
         self.published[queue] += what == "enqueued"
 
 

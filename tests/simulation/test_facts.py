@@ -44,11 +44,11 @@ async def connect(request: pytest.FixtureRequest) -> AsyncIterator[Connect]:
     yield another
     for peer in peers:
         await peer.lose()
-    await asyncio.sleep(0.1)  # the simulated ones are told a moment later
+    await asyncio.sleep(0.1)  # the simulated ones learn of it a moment later
 
 
 async def _given(peer: Peer, count: int) -> list[str]:
-    """The names of all that it was given, which must be so many, a moment later too."""
+    """The names of all that it was given: exactly `count`, a moment later too."""
     await until(lambda: len(peer.given) >= count)
     await asyncio.sleep(0.3)
     assert len(peer.given) == count
@@ -56,7 +56,7 @@ async def _given(peer: Peer, count: int) -> list[str]:
 
 
 async def test_each_consumer_of_a_channel_has_a_prefetch_of_its_own(connect: Connect) -> None:
-    """What a cancelled consumer left unacked does not count: whoever subscribes anew is given a whole prefetch again."""
+    """The unacked deliveries of a cancelled consumer do not count: a new subscription is given a whole prefetch again."""
     peer = await connect()
     await peer.publish(*"abcdefgh")
     first = await peer.consume(2)
@@ -179,7 +179,7 @@ async def killable(request: pytest.FixtureRequest) -> Killable:
 
 
 async def _left_after_a_kill(killable: Killable, age: float, count: int) -> list[str]:
-    """What a queue has, of one message that was confirmed when it was `age` s old; `count` of it are expected."""
+    """The messages left in a queue, of one message that was confirmed when it was `age` s old; `count` of it are expected."""
     peer = await killable.connect()
     await asyncio.sleep(age)
     await peer.publish("a")
@@ -199,7 +199,7 @@ async def test_what_a_queue_of_4_s_has_confirmed_outlives_a_kill(killable: Killa
 @pytest.mark.parametrize("killable", ["simulated"], indirect=True)
 async def test_what_a_new_queue_has_confirmed_does_not(killable: Killable) -> None:
     """Which is why nothing is published at first (`HEADRACE_NEW_QUEUE_PAUSE`). The real one lost 8 of 8 so, and is then without a
-    leader for a minute, in which nobody can look into it."""
+    leader for a minute, in which it cannot be read."""
     assert await _left_after_a_kill(killable, 0.0, 0) == []
 
 

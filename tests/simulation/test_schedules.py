@@ -10,7 +10,7 @@ import pytest
 
 from tests.simulation.soak import explain, many
 
-# `make sim` runs 2,000; a run of all tests, so many that it takes some seconds.
+# `make sim` runs 2,000; a run of all tests this number, which takes some seconds.
 SCHEDULES = int(os.environ.get("HEADRACE_SIM_SCHEDULES", "200"))
 
 

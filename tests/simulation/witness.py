@@ -122,7 +122,7 @@ class Witness:
     # ---------------------------------------------------------------------------------------------------- programs
 
     def killed(self, program: Program) -> None:
-        """What it had in hand may be done again."""
+        """Its jobs in hand may be done again."""
         for key, run in list(self.in_hand.items()):
             if run.program is program:
                 self.excuse(key, "killed")
@@ -169,7 +169,7 @@ class Witness:
             self.fails(f"{key}: {what} made {after.state.value} of {before.state.value}")
 
     def claimed(self, key: Key, before: Stored | None, after: Stored, now: float) -> None:
-        """A claim was given: nobody else may hold a living one."""
+        """A claim was given: no other consumer may hold a living one."""
         alive = before is not None and before.state is State.RUNNING and before.lease_until > now
         if alive and before is not None and before.token != after.token:
             self.fails(f"{key}: a claim was given while another one lives")

@@ -1,4 +1,4 @@
-"""What the simulated system works on: two contracts, three handlers, and how each run ends, drawn from the seed."""
+"""The workload of the simulated system: two contracts, three handlers, and how each run ends, drawn from the seed."""
 
 from __future__ import annotations
 

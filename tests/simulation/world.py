@@ -130,7 +130,7 @@ class World:
         return running if isinstance(running, Consumer) and self.alive(name) else None
 
     def scale(self, replicas: int) -> None:
-        """What the controller asks for: the last are drained, or those that are not there are started."""
+        """Scale as the controller asks: the last consumers are drained, or missing ones are started."""
         self.asked = replicas
         for number, name in enumerate(CONSUMERS):
             if number < replicas:
@@ -208,7 +208,7 @@ class World:
         self.later(event.lasts, lambda: self.broker.flapping.pop(event.target, None))
 
     def _prompt(self, event: Event) -> None:
-        """At most a dozen times: what is invalid dies again and again."""
+        """At most a dozen times: an invalid job dies again and again."""
         chance, left = SeededChance(f"operator {self.seed}", ProgramClock(self.loop)), iter(range(12))
         self.store.watch_letters.append(
             lambda _: self.later(chance.uniform(0, 0.4), lambda: self._replay(event)) if next(left, None) is not None else None

@@ -51,8 +51,8 @@ def test_both_engines_agree_on_short_jobs(name: str, policy: str) -> None:
 
 @pytest.mark.parametrize("policy", [*POLICIES, "fixed:10"])
 def test_who_is_paid_for_is_in_the_picture(policy: str) -> None:
-    """The area below the higher of the two lines of replicas: cordoned ones, and those that drain, are paid for too. What starts
-    while others drain is in one line and they in the other: 5 % of it may be missing."""
+    """The area below the higher of the two lines of replicas: cordoned ones, and those that drain, are paid for too. A replica that
+    starts while others drain is in one line and those in the other: 5 % of it may be missing."""
     place = World(concurrency=4, service_seconds=195.0, initial=5, max_replicas=10)
     jobs = [*(Job(0.0, 600.0, "long") for _ in range(10)), *(Job(0.0, 60.0, "short") for _ in range(30))]
     run = run_of(Scenario("two", place, by_second(jobs) + [0.0] * 700, jobs=jobs), build(policy)(place, by_second(jobs)))

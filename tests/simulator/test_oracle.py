@@ -61,7 +61,7 @@ def test_starts_are_paid_for_where_the_work_is_dense() -> None:
 
 
 def test_who_cannot_be_in_time_is_late_at_the_least() -> None:
-    """10 replicas: 10 of the jobs begin by 2 s, the others as these end, the last at 12 s. Nobody is in time from 5 s to 12 s."""
+    """10 replicas: 10 of the jobs begin by 2 s, the others as these end, the last at 12 s. No job is in time from 5 s to 12 s."""
     run = of_jobs(ONE, [Job(0.0, 10.0) for _ in range(20)], 60, minimum=0)
     assert run.late == ((5.0, 12.0),)
     assert (run.score.late_s, run.score.late_jobs) == (7.0, 10)
@@ -122,7 +122,7 @@ def test_no_policy_passes_it_in_the_fluid(name: str, cv: float) -> None:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", ["measured-step", *SHAPES])
 def test_no_policy_passes_it_where_each_job_is_followed(name: str, size: str) -> None:
-    """One that breaks runs off has paid for them in part, and their jobs wait anew: the bound does not hold for it."""
+    """One that breaks runs off has paid for them in part, and their jobs wait again: the bound does not hold for it."""
     sizes = parse_sizes(SIZES[size])
     one = replace(found(name), world=World(concurrency=4, service_seconds=sizes.mean))
     scaled = to_peak(replace(one, arrivals=one.arrivals[::10]), 6)  # a tenth of the time, and few jobs: seconds and not minutes

@@ -1,1 +1,1 @@
-"""What the tests have in the place of `app` (HEADRACE_APP): job types and handlers of their own, which need no server."""
+"""The tests' own package in the place of `app` (HEADRACE_APP): job types and handlers of their own, which need no server."""

@@ -154,7 +154,7 @@ class World:
         return envelope.job_id
 
     async def until(self, what: Callable[[], Any], within: float = 30.0) -> Any:
-        """What `what` gives, as soon as that is true; it may be a coroutine function."""
+        """The result of `what`, as soon as that is true; it may be a coroutine function."""
         async with asyncio.timeout(within):
             while True:
                 found = what()

@@ -185,7 +185,7 @@ class Ear:
 
 @dataclass
 class Controlled:
-    """What the controller is between. Before `start`, its parts can be changed."""
+    """The surroundings of the controller. Before `start`, its parts can be changed."""
 
     plant: Plant
     signals: list[Seer]

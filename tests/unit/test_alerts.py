@@ -1,4 +1,4 @@
-"""Alerts: told once, reminded of, over once; and posted to a real HTTP server."""
+"""Alerts: sent once, repeated, ended once; and posted to a real HTTP server."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Standing:
         self.alerts = Alerts([self.ear], self.clock)
 
     async def decided(self, *alerts: Alert, seconds: float = 2.0, blind: bool = False) -> list[tuple[str, bool]]:
-        """What was told in so many seconds of decisions with these alerts."""
+        """The notices sent during `seconds` of decisions with these alerts."""
         heard = len(self.ear.heard)
         for _ in range(int(seconds / 2)):
             self.clock.advance(2.0)
             self.alerts.update("work", "jobs", alerts, blind=blind)
-        await self.alerts.close()  # waits for those that are being told
+        await self.alerts.close()  # waits for the notices that are under way
         return self.ear.kinds[heard:]
 
 

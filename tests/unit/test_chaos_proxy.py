@@ -24,7 +24,7 @@ def loop() -> Iterator[Loop]:
 
 @pytest.fixture
 async def proxy(loop: Loop) -> AsyncIterator[Proxy]:
-    """Before a server that sends back what it gets; the first port is one where nobody listens."""
+    """Before a server that sends back what it gets; the first port is one where no server listens."""
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.CancelledError):
@@ -62,7 +62,7 @@ class Client:
         self._writer.write(what)
 
     async def hears(self, seconds: float = 10.0) -> bytes | None:
-        """What came, or None within so many seconds."""
+        """The bytes that came, or None after `seconds` without any."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 return await self._reader.read(100)

@@ -1,4 +1,4 @@
-"""What `make docs` makes is what is there, and what it makes it of."""
+"""The files that `make docs` makes are up to date with their sources, and the sources are complete."""
 
 from __future__ import annotations
 

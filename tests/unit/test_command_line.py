@@ -1,4 +1,4 @@
-"""What the command line makes of answers, without a system behind it."""
+"""The command line's output for given answers, without a system behind it."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ from tests.unit.stepping import FAULTS, Stepped
 pytestmark = pytest.mark.looptime
 
 CONTRACT = Contract("thing.done", Payload, ("work",))
-# What runs in it; a new loop must be named here, and is then tested.
+# The loops of a consumer; a new one must be named here, and is then tested.
 LOOPS = {
     "claims",
     "event loop",

@@ -120,7 +120,7 @@ async def test_a_ready_replica_that_does_not_answer_makes_what_is_held_unknown_b
         assert "unacked" not in values
         mute.ready = False
         assert "unacked" not in await seen.values(), "its event loop may be blocked by a handler"
-        mute.url = "http://127.0.0.1:1"  # nobody listens
+        mute.url = "http://127.0.0.1:1"  # no server listens
         assert (await seen.values())["unacked"] == 1, "one that has not begun has taken nothing"
 
 
@@ -130,7 +130,7 @@ async def test_when_none_answers_nothing_is_seen() -> None:
     async with fleet(refused, mute, timeout=0.5) as seen:
         with pytest.raises(SignalError, match="none of 2"):
             await seen.look()
-        seen.consumers[0].url = "http://127.0.0.1:1"  # nobody listens
+        seen.consumers[0].url = "http://127.0.0.1:1"  # no server listens
         with pytest.raises(SignalError, match="none of 2"):
             await seen.look()
 

@@ -1,4 +1,4 @@
-"""What the controller's settings refuse, and that they say which field, which value and what is allowed."""
+"""Values that the controller's settings refuse: the error names the field, the value and the allowed ones."""
 
 from __future__ import annotations
 

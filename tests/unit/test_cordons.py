@@ -32,7 +32,7 @@ class One:
 
 @dataclass
 class Crew:
-    """Consumers of one workload, which do what they are told as far as they can."""
+    """Consumers of one workload, which follow commands as far as they can."""
 
     ones: dict[str, One]
     asked: int = -1
@@ -70,7 +70,7 @@ class Crew:
         return Workload("work", self.asked, there, now, rolling=self.rolling, ends_itself=self.ends_itself)
 
     async def round(self, wanted: int, *, hold: bool = False) -> list[str]:
-        """One round of a controller. Who was removed is gone at once."""
+        """One round of a controller. A removed replica is gone at once."""
         self.look()
         workload = self.workload()
         step = await self.cordons.towards(workload, self.cordons.active(workload), wanted, hold=hold)

@@ -23,7 +23,7 @@ DASHBOARD = json.loads(PATH.read_text(encoding="utf-8"))
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 VARIABLES = {variable["name"] for variable in DASHBOARD["templating"]["list"]}
 
-# What a scrape adds: always, and by the Prometheus Operator's monitors.
+# The labels that a scrape adds: always, and by the Prometheus Operator's monitors.
 SCRAPED = {"job", "instance", "namespace", "pod", "container"}
 
 

@@ -1,4 +1,4 @@
-"""What is decided, and why: small scenes with numbers that can be worked out by hand."""
+"""Decisions and their reasons: small scenes with numbers that can be worked out by hand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from core.errors import SettingsError
 NOW = 1000.0
 WALL = 1_782_900_000.0  # Wednesday 2026-07-01 10:00 UTC
 
-# A replica does 10 jobs/s when it is busy, 8 jobs/s at 80 %. What waits is to be gone in 10 s: 80 jobs a replica.
+# A replica does 10 jobs/s when it is busy, 8 jobs/s at 80 %. The backlog is to be gone in 10 s: 80 jobs a replica.
 POLICY = Policy(
     min_replicas=0,
     max_replicas=50,
@@ -57,7 +57,7 @@ def seen(asked: int, backlog: float = 0, *, now: float = NOW, **other: Any) -> O
 
 
 def knowing(arrivals: float = 0.0, **other: Any) -> State:
-    """What a controller remembers that has run for long: arrivals (jobs/s) are known, and nothing holds it back."""
+    """The state of a controller that has run for long: arrivals (jobs/s) are known, and nothing holds it back."""
     known = Rate(0.0, NOW, arrivals, 0.0, known=True)
     return State(NEVER, arrivals=known, derived=True, **other)
 
@@ -172,7 +172,7 @@ def test_a_step_down_is_remembered() -> None:
 def life(
     policy: Policy, state: State, *, until: float, asked: int, start: float = NOW, **figures: Any
 ) -> list[tuple[float, Decision, State]]:
-    """Decisions every 2 s that are carried out at once, with nothing in the queue unless told otherwise."""
+    """Decisions every 2 s that are carried out at once, with nothing in the queue unless given otherwise."""
     record, now = [], start
     while now <= until:
         decision, state = decide(policy, state, seen(asked, now=now, **figures), now)
@@ -213,7 +213,7 @@ def test_time_in_which_nobody_could_see_is_no_evidence_for_fewer(hidden: dict[st
     assert least <= first_below(after, 8) <= NOW + 76
 
 
-# What is kept over a restart.
+# The state that is kept over a restart.
 
 KEPT = State(
     settled_at=NOW + 12,
@@ -318,7 +318,7 @@ def test_a_trickle_of_fast_jobs_is_not_idle() -> None:
 
 # The threshold rules.
 
-# 400 replicas are enough for the formula: 20,000 / 200 s / 0.25 = 400. What waits was as much at the last look.
+# 400 replicas are enough for the formula: 20,000 / 200 s / 0.25 = 400. The backlog was the same at the last poll.
 SLOW = replace(POLICY, max_replicas=2000, drain_target=200, service_seconds=3.2)
 STUCK = knowing(backlog=20_000, backlog_at=NOW - 2)
 
@@ -403,7 +403,7 @@ def growth(
     assert decision.replicas == 50
     for step in range(1, seconds // 2):
         now = NOW + 2 * step
-        # What ends comes back as new work: the queue stays as it is.
+        # Jobs that end come back as new work: the queue stays as it is.
         observation = seen(replicas, 5000, now=now, **{"completed": throughput * 2 * step, **figures})
         decision, state = decide(POLICY, state, observation, now)
     return decision, state
@@ -478,7 +478,7 @@ def test_it_is_tried_again() -> None:
 
 
 def after(state: State, asked: int, throughput: float, seconds: int = 32) -> tuple[Decision, State]:
-    """So many seconds later, in which all was asked for and ready and did so many jobs/s, and 8,000 waited."""
+    """The decision `seconds` later, in which all `asked` were ready and did `throughput` jobs/s, and 8,000 jobs waited."""
     began = state.completions.at
     for second in range(1, seconds):
         rate = Rate(0.0, began + second, throughput, 0.0, known=True)
@@ -591,7 +591,7 @@ def test_half_blind_grows_and_never_shrinks() -> None:
     assert decided(seen(20, 8), fresh(NOW - 900, 30)) == (20, Reason.BLIND)  # arrivals are not known yet
 
 
-# What an operator, a schedule and a cluster say.
+# The effects of an operator, a schedule and a cluster.
 
 
 @pytest.mark.parametrize(
@@ -710,7 +710,7 @@ def test_consumers_tell_which_may_go() -> None:
 
 
 def test_one_waits_for_no_more_of_a_backlog_than_one_start_brings() -> None:
-    """18,000 wait while a replica starts for 90 s: who asks for as many as would be done 5 s after that asks for 360."""
+    """18,000 wait while a replica starts for 90 s: a controller that wants them done 5 s after that asks for 360."""
     slow = replace(POLICY, drain_target=5, startup_seconds=90, max_replicas=1000)
     assert decided(seen(10, 7200), policy=slow) == (10, Reason.STEADY)
     assert decided(seen(10, 14_400), policy=slow) == (20, Reason.BACKLOG)
@@ -721,7 +721,7 @@ def test_where_the_broker_no_longer_tells_arrivals_are_what_ended_and_what_is_th
     state = knowing(80)._replace(derived=False)
     for second in range(60):
         now = NOW + second
-        told = Figure(80.0 * min(second, 5), NOW + min(second, 5))  # the management API is away after 5 s
+        told = Figure(80.0 * min(second, 5), NOW + min(second, 5))  # the management API is unavailable after 5 s
         decision, state = decide(POLICY, state, seen(10, now=now, published=told, completed=10.0 * second), now)
     assert decision.reason in (Reason.SURPLUS, Reason.COOLDOWN)
     assert decision.arrival_rate == pytest.approx(10, rel=0.05)
@@ -743,7 +743,7 @@ def test_more_than_the_maximum_by_hand_is_no_alert() -> None:
 
 
 def lived(asked: list[int], ready: list[int], policy: Policy = POLICY, backlog: float = 800, unready: str = "") -> Decision:
-    """The last decision of a life of so many seconds, in which `asked` is as it was whatever is decided."""
+    """The last decision of a life of a second for each entry, in which `asked` is as it was whatever is decided."""
     state = knowing()
     for second, (wanted, there) in enumerate(zip(asked, ready, strict=True)):
         now = NOW + second
@@ -773,11 +773,11 @@ def test_with_some_that_are_ready_it_is_a_step_more_than_those() -> None:
     assert lived([8] * 40, [7] * 2 + [8] * 38).replicas == 10
 
 
-# Jobs wait, and nobody works on them.
+# Jobs wait, and no replica works on them.
 
 
 def stalled(seconds: int, **of: Any) -> Decision:
-    """The last decision where 800 jobs wait for so many seconds, and none ends."""
+    """The last decision where 800 jobs wait for the given number of seconds, and none ends."""
     state = knowing()
     for second in range(seconds):
         now = NOW + second
@@ -832,7 +832,7 @@ def test_where_a_job_runs_or_none_waits_or_no_replica_is_wanted_nothing_is_stall
 
 
 def test_the_last_word_of_a_broker_that_died_takes_nothing_away() -> None:
-    """It has told how many jobs are ready; the consumers, whose deliveries it has taken back, hold none."""
+    """It has reported how many jobs are ready; the consumers, whose deliveries it has taken back, hold none."""
     state = knowing()
     for second in range(14):
         now = NOW + second

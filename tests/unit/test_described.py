@@ -1,4 +1,4 @@
-"""What is recorded of an error, and shown by GET /v1/jobs/{id}."""
+"""The description of an error in a record, as GET /v1/jobs/{id} shows it."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ SECONDS = [0.1, 10.0, 600.0, 7200.0]
 
 
 class Plan:
-    """Asks for so many replicas from some times on. seen: by time."""
+    """Asks for a given number of replicas from given times on. seen: by time."""
 
     name, interval = "plan", 1.0
 

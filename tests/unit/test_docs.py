@@ -1,4 +1,4 @@
-"""What documents repeat of the code is what the code says."""
+"""Facts that documents repeat of the code are the code's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The envelope: what it says is what is read, and nothing else is."""
+"""The envelope: its headers are read as written, and nothing else is."""
 
 from __future__ import annotations
 

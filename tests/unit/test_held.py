@@ -1,5 +1,5 @@
-"""What is held without being run: suspects, what cannot be put off, what waits for the store, what the broker gave up. In virtual
-time."""
+"""Deliveries that are held without being run: suspects, those that cannot be put off, those that wait for the store, those that the
+broker gave up. In virtual time."""
 
 from __future__ import annotations
 

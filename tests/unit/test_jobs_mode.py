@@ -46,7 +46,7 @@ def run(jobs: Sequence[Job], startup: tuple[float, float] = (5.0, 12.0)) -> tupl
 
 
 def check(found: Followed, scaler: Watched) -> None:
-    """Each begun once, none taken away, nothing learned of starts, nobody alarmed."""
+    """Each begun once, none taken away, nothing learned of starts, no alert."""
     assert once(found)
     assert scaler.fewer == 0
     assert scaler.state.startup.seconds == 0.0

@@ -1,4 +1,4 @@
-"""What programs of two versions write into one journal and read from it; and what `headrace watch` shows of it."""
+"""Two versions of the programs read each other's records in one journal; and `headrace watch` shows them."""
 
 from __future__ import annotations
 

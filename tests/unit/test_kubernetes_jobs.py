@@ -44,7 +44,7 @@ class Server:
         self.refuses: ApiFailure | None = None
         self.creations: list[str] = []
         self._version = itertools.count(1)
-        self._log: dict[str, list[tuple[float, Json]]] = {kind: [] for kind in self.objects}  # when it is told, and what
+        self._log: dict[str, list[tuple[float, Json]]] = {kind: [] for kind in self.objects}  # when it is sent, and what
         self._floor = 0
 
     def put(self, kind: str, name: str, item: Json, what: str = "MODIFIED") -> Json:
@@ -58,7 +58,7 @@ class Server:
         return made
 
     def forget(self) -> None:
-        """What was told before: who has not heard it has to list."""
+        """Drop the earlier events: a watch that has not had them has to list."""
         self._floor = next(self._version)
         for log in self._log.values():
             log.clear()
@@ -72,7 +72,7 @@ class Server:
         )
 
     def pod(self, job: str, phase: str = "Running", message: str = "") -> None:
-        """What the Job controller and the kubelet make of a Job."""
+        """The status that the Job controller and the kubelet give a Job."""
         labels = {**self.objects["jobs"][job]["spec"]["template"]["metadata"]["labels"], "batch.kubernetes.io/job-name": job}
         conditions = [{"type": "Ready", "status": "True" if phase == "Running" else "False"}]
         conditions += (

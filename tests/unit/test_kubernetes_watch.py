@@ -1,4 +1,4 @@
-"""What is kept of Kubernetes' objects, and a watch through the answers that a server may give; no server is needed."""
+"""The kept parts of Kubernetes' objects, and a watch through the answers that a server may give; no server is needed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LoopClock:
 
 
 class Script:
-    """What `Watch` takes for an Api: each list and each watch plays the next of its parts; the last is played for ever."""
+    """A stand-in for the Api of `Watch`: each list and each watch plays the next of its parts; the last is played for ever."""
 
     def __init__(self, lists: list[Any], watches: list[list[Any]]) -> None:
         self._lists, self._watches = lists, watches

@@ -8,7 +8,7 @@ from core.lasting import Lasting
 
 
 def known(*took: float, job_type: str = "a") -> Lasting:
-    """After jobs that took so many seconds, one after the other."""
+    """The state after jobs that took the given numbers of seconds, one after the other."""
     lasting, now = Lasting(), 0.0
     for seconds in took:
         run = object()

@@ -1,4 +1,4 @@
-"""What is learned when the source of a counter changes."""
+"""The learned rates after the source of a counter changes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def observation(now: float, published: Seen, completed: float) -> Observation:
 
 
 def test_the_brokers_own_count_that_comes_late_is_no_burst_and_neither_is_its_going() -> None:
-    """At the start it is not told yet: arrivals are what has ended and what is there. Its zero point is another one."""
+    """At the start it is not reported yet: arrivals are what has ended and what is there. Its zero point is another one."""
     policy, state, rates = Policy(), states.fresh(0.0, 0.0), []
 
     def see(now: float, published: Seen) -> State:

@@ -82,7 +82,7 @@ class Door:
             async with asyncio.timeout(timeout):
                 if not self.open:
                     await asyncio.sleep(3600)
-                # What was sent arrives, also when nobody waits for its answer any more.
+                # A request that was sent arrives, also when its caller does not wait for the answer any more.
                 return await asyncio.shield(asyncio.ensure_future(self._server.ask(verb, body)))
         except TimeoutError as error:
             raise ApiFailure(0, "no answer") from error
@@ -98,7 +98,7 @@ def _candidates(server: LeaseServer, count: int) -> list[tuple[Lease, Door]]:
 
 
 async def _first(leases: Sequence[Lease], seconds: float) -> tuple[Lease, float]:
-    """Who leads first, and after how long."""
+    """The first leader, and the seconds until it leads."""
     began = asyncio.get_running_loop().time()
     async with asyncio.timeout(seconds):
         while True:

@@ -1,4 +1,4 @@
-"""The ledger: leases beside outcomes, and a store that is away, comes back, and comes and goes."""
+"""The ledger: leases beside outcomes, and a store that is unavailable, comes back, and comes and goes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Makefile makes the environment anew where a first try left half of one."""
+"""The Makefile makes the environment again where a first try left half of one."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.looptime(idle_step=0.05)
 
 
 class Ending:
-    """What is called when the process is to end."""
+    """The callback for the end of the process."""
 
     def __init__(self) -> None:
         self.at: float | None = None

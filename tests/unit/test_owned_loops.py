@@ -65,7 +65,7 @@ class QuietStore(SqliteOutcomes):
 
 
 class Cluster:
-    """What the actuator takes for an Api: one Deployment and no pod. Watches say nothing, and end in their time."""
+    """A stand-in for the actuator's Api: one Deployment and no pod. Watches report nothing, and end in their time."""
 
     namespace = "here"
 
@@ -187,7 +187,7 @@ async def test_the_probes_server_serves_again() -> None:
 
 
 def test_nothing_long_lived_is_started_elsewhere() -> None:
-    """`create_task` and `ensure_future` stand where a task is awaited by whoever started it, and nowhere else."""
+    """`create_task` and `ensure_future` stand where a task is awaited by the code that started it, and nowhere else."""
     allowed = {
         "telemetry/supervisor.py": 3,
         "telemetry/signals.py": 1,  # ends with its block

@@ -23,7 +23,7 @@ LIMIT = 1000
 
 
 class Channel:
-    """What a publisher uses of aiormq's channel; keeps what is written."""
+    """The part of aiormq's channel that a publisher uses; keeps what is written."""
 
     number, is_closed = 1, False
     connection = SimpleNamespace(connection_tune=SimpleNamespace(frame_max=4096))

@@ -1,4 +1,4 @@
-"""The border to the AMQP library: what comes out of a call, and what is said of it."""
+"""The border to the AMQP library: the errors of a call, and their texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What anybody may read of why something is away: the kind, and nothing that says where it is."""
+"""The public reason of an outage: the kind, and nothing that shows where the server is."""
 
 from __future__ import annotations
 

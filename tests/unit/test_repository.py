@@ -1,4 +1,4 @@
-"""What stands in the root of the repository for people and for hosted CI agrees with the rest."""
+"""The files in the root of the repository for people and for hosted CI agree with the rest."""
 
 from __future__ import annotations
 

@@ -192,7 +192,7 @@ def test_what_cannot_be_read_changes_and_records_nothing() -> None:
 
 
 def test_the_first_turn_remembers_what_ran() -> None:
-    """recordInitialRecommendation: a controller that starts anew does not shrink for 300 s."""
+    """recordInitialRecommendation: a controller that starts again does not shrink for 300 s."""
     hpa = HPA(10.0, maximum=30)
     asked = [hpa.ask(seen(9, 0), float(second)) for second in range(0, 315, 15)]
     assert asked == [9] * 20 + [1]

@@ -56,7 +56,7 @@ def test_an_idle_count_is_below_the_minimum() -> None:
 
 
 def test_it_is_asked_at_every_poll_and_sync() -> None:
-    """30 and 15 s by default; by rate also as often as the broker's rate is made anew."""
+    """30 and 15 s by default; by rate also as often as the broker's rate is computed."""
     assert KEDA().interval == 15.0
     assert KEDA(polling=5.0).interval == 5.0
     assert KEDA(Trigger(mode=Mode.MESSAGE_RATE)).interval == 5.0
@@ -86,7 +86,7 @@ def test_below_the_minimum_without_work() -> None:
 
 
 def run(keda: KEDA, replicas: int, until: int, jobs: Callable[[int], float]) -> dict[int, int]:
-    """Asks at each step and does what it says at once; what it wanted, by second."""
+    """Asks at each step and scales as it says at once; returns its desired replicas, by second."""
     history = {}
     for now in range(0, until, int(keda.interval)):
         replicas = keda.ask(seen(replicas, jobs(now)), float(now))

@@ -138,7 +138,7 @@ def test_gaps_of_a_window() -> None:
     assert window.average(6.0) == 4.0  # the first is gone; of the three that are left one has a value
     assert window.average(9.0) is UNKNOWN
     window.record(20.0, 5.0)
-    assert window.average(20.0) == 5.0  # anew
+    assert window.average(20.0) == 5.0  # a new start
 
 
 def test_an_average_is_cut_to_six_digits() -> None:
@@ -150,7 +150,7 @@ def test_an_average_is_cut_to_six_digits() -> None:
 
 
 def test_the_greatest_of_a_window() -> None:
-    """max/window.go: what is as old as the window is gone."""
+    """max/window.go: a value as old as the window is gone."""
     greatest = Greatest(10.0)
     assert [greatest.of(wanted, at) for wanted, at in ((4, 0.0), (2, 5.0), (1, 9.0), (1, 10.0), (3, 12.0))] == [4, 4, 4, 2, 3]
 

@@ -59,7 +59,7 @@ def test_practo_long_jobs() -> None:
     ("disruption", "workers"), [("50%", 250), ("125", 125), ("0%", 0), ("1%", 5), ("0.5%", None), ("-1", None)]
 )
 def test_practo_max_disruption(disruption: str, workers: int | None) -> None:
-    """README, maxDisruption: of 500 workers 50 % is 250, 125 is 125; what is neither is refused."""
+    """README, maxDisruption: of 500 workers 50 % is 250, 125 is 125; any other value is refused."""
     if workers is None:
         with pytest.raises(SettingsError):
             Practo(1, minimum=0, maximum=1, max_disruption=disruption)
@@ -79,7 +79,7 @@ def test_practo_the_tolerance(messages: float, wanted: int) -> None:
 
 
 def test_practo_an_empty_queue() -> None:
-    """No backlog: the minimum from the throughput; nobody at work: 0 at once; otherwise down by the disruption."""
+    """No backlog: the minimum from the throughput; no replica at work: 0 at once; otherwise down by the disruption."""
     assert desired(0, 20, per_minute=600, seconds_per_job=0.5) == 5
     assert desired(0, 20, "10%", idle=20) == 0
     assert desired(0, 20, "10%") == 18

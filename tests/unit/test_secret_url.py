@@ -1,4 +1,4 @@
-"""URLs that stand in files: read anew at each use, and never shown."""
+"""URLs that stand in files: read again at each use, and never shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests find their servers with: hidden ones are not found, required ones fail, and a port is one process's own."""
+"""The search of tests for their servers: hidden ones are not found, required ones fail, and a port is one process's own."""
 
 from __future__ import annotations
 

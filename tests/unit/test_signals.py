@@ -15,7 +15,7 @@ from telemetry.signals import listen, unless
 
 
 class Heard:
-    """What was asked for; the clock says what `now` says."""
+    """The ends that were asked for; the clock shows `now`."""
 
     def __init__(self) -> None:
         self.now = 1000.0

@@ -1,4 +1,4 @@
-"""Submitting in windows: what arrives together goes together, and no answer comes before the broker's confirm."""
+"""Submitting in windows: jobs that arrive together are published together, and no answer comes before the broker's confirm."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TOPOLOGY = Topology({"a.b": ("one",)})
 
 
 class HeldBroker(SqliteBroker):
-    """Confirms when it is told to."""
+    """Confirms only on request."""
 
     def __init__(self) -> None:
         super().__init__(":memory:", TOPOLOGY, Settings(), SystemClock())
@@ -40,7 +40,7 @@ class HeldBroker(SqliteBroker):
 
 
 class SlowStore(SqliteOutcomes):
-    """Records when it is told to, or fails."""
+    """Records only on request, or fails."""
 
     def __init__(self) -> None:
         super().__init__(":memory:", Settings(), SystemClock())
@@ -67,7 +67,7 @@ class BrokenBroker(SqliteBroker):
 
 
 class PickyStore(SlowStore):
-    """Refuses one record, or raises what nobody expects."""
+    """Refuses one record, or raises an unexpected error."""
 
     refused = ""
     raises: BaseException | None = None

@@ -1,4 +1,4 @@
-"""What must run is owned: a loop that ends, raises, is cancelled by a stranger or hangs begins again."""
+"""Loops that must run have an owner: one that ends, raises, is cancelled by a stranger or hangs begins again."""
 
 from __future__ import annotations
 

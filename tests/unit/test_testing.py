@@ -1,4 +1,4 @@
-"""What tests of a handler are given in the place of a run."""
+"""The stand-ins for a run that tests of a handler get."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from tests.servers.needs import FIXTURES
 
 TESTS = Path(__file__).parents[1]
 CLOCKS = {f"{name}{end}" for name in ("time", "monotonic", "perf_counter", "process_time", "thread_time") for end in ("", "_ns")}
-# Folders and files that read a real clock, and why they may. None of them asserts that something took less than so many seconds.
+# Folders and files that read a real clock, and why they may. None of them asserts that something took less than N seconds.
 MAY_READ = {
     "chaos": "what happened before a fault is told from what happened after it; every wait has a generous end",
     "cluster": "waits for a cluster, each with a generous end",
@@ -39,7 +39,7 @@ VIRTUAL = {
 
 
 def test_every_fixture_that_starts_a_server_says_which() -> None:
-    """Else its tests are skipped for want of something that nobody was told of."""
+    """Else its tests are skipped for want of something that no output names."""
     made = {
         node.name
         for place, tree in _trees()

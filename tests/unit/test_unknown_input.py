@@ -1,4 +1,4 @@
-"""What a route does not ask for, or asks for once and gets twice, is refused: for every route that there is, also tomorrow's."""
+"""Parameters that a route does not ask for, or gets twice, are refused: for every route that there is, also tomorrow's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Answer = tuple[int, Any]
 async def ask(
     app: Gateway, method: str, path: str, query: str = "", body: bytes = b"", headers: tuple[tuple[bytes, bytes], ...] = ()
 ) -> Answer:
-    """Status and document. The app's parts are not open: what is not refused before they are asked is a 5xx."""
+    """Status and document. The app's parts are not open: a request that is not refused before they are asked is a 5xx."""
     sent: list[Any] = []
     lines = [*headers, (b"content-length", b"%d" % len(body))]
     scope: dict[str, Any] = {"type": "http", "method": method, "path": path, "raw_path": path.encode(), "headers": lines}

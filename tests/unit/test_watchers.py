@@ -1,4 +1,4 @@
-"""What is known of a queue when several signals tell of it, and go silent."""
+"""The figures of a queue when several signals report it, and go silent."""
 
 from __future__ import annotations
 

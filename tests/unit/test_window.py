@@ -1,4 +1,4 @@
-"""What is learned from one reading to the next, with numbers worked out by hand."""
+"""The figures learned from one reading to the next, with numbers worked out by hand."""
 
 from __future__ import annotations
 

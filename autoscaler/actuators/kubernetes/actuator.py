@@ -25,7 +25,7 @@ _OPEN_TIMEOUT = 5.0
 
 
 class Kubernetes:
-    """The Actuator port. A pod that was told to end is a replica that is not ready: it still finishes its jobs.
+    """The Actuator port. A terminating pod is a replica that is not ready: it still finishes its jobs.
 
     workloads: each `name` (a Deployment), `deployment/name`, `statefulset/name`, or `job/name` with the name of a CronJob; the same
     text names it in every call.

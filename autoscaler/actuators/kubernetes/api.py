@@ -22,7 +22,7 @@ _METHODS: Final = {"get": "GET", "list": "GET", "watch": "GET", "create": "POST"
 _CONNECT_TIMEOUT = 3.0  # seconds
 # aiohttp does not wait for the TLS farewell of requests that were cancelled; the loop must not close before.
 _FAREWELL = 0.1
-# A watch whose server neither tells anything nor ends it in time is given up so many seconds later.
+# A watch that the server neither feeds nor ends in time is given up this number of seconds later.
 _WATCH_GRACE = 5.0
 
 

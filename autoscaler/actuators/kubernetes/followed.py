@@ -14,7 +14,7 @@ from autoscaler.ports import Workload
 from core.clock import Clock
 from telemetry.supervisor import Supervised, Supervisor
 
-# A StatefulSet makes a pod within a second; in so many it could have made all that it may.
+# A StatefulSet makes a pod within a second; within this number of seconds it could have made all that it may.
 _SHORT_FOR = 5.0
 PODS = Resource("", "v1", "pods")
 
@@ -50,7 +50,7 @@ class Followed:
 
     @property
     def target(self) -> Target | None:
-        """The newest of what the watch told and what we wrote. None: unknown, or there is none."""
+        """The newest of the watch's objects and of our own writes. None: unknown, or there is none."""
         told = self._workload.objects.get(self.reference.name)
         ours = self._written
         if told is None or ours is None or ours.uid != told.uid or not older(told.version, ours.version):

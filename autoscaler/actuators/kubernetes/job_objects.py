@@ -1,4 +1,4 @@
-"""What is kept of a template of Jobs, of a Job and of its pod, and a Job as it is made. No I/O."""
+"""The parts of a Job template, of a Job and of its pod that are kept, and a Job as it is made. No I/O."""
 
 from __future__ import annotations
 

@@ -23,9 +23,9 @@ from telemetry.supervisor import Supervised, Supervisor
 
 JOBS: Final = Resource("batch", "v1", "jobs")
 PODS: Final = Resource("", "v1", "pods")
-# A Job has its pod within a second; in so many it could have had one if it may.
+# A Job has its pod within a second; within this number of seconds it could have had one if it may.
 _PODLESS_FOR = 5.0
-# What was refused is tried again every second or so, while it is wanted; then that is no more.
+# A refused creation is tried again every second or so, while the Job is desired; the refusal counts for this number of seconds.
 _REFUSED_FOR = 10.0
 _AT_ONCE = 10  # Jobs; the API server's own limit for one client is not reached
 # A CronJob's name has 52 characters at most and a Job's 63: ten of them tell 10^12 apart.
@@ -46,11 +46,11 @@ class Templated:
         self._pods = Watch(api, PODS, made, JobPod.of, clock, changed=changed, period=period)
         self._supervisor = supervisor
         self._watching: list[Supervised] = []
-        self._made: dict[str, str] = {}  # Jobs that the watch has not told of yet, by the version that they were made with
+        self._made: dict[str, str] = {}  # Jobs that the watch has not shown yet, by the version that they were made with
         self._unanswered: dict[str, None] = {}  # names of Jobs that may have been made
         self._podless: dict[str, float] = {}  # Jobs without a pod, and since when
         self._refused = ("", float("-inf"))
-        self._ended: set[str] | None = None  # Jobs that have, as far as they were told
+        self._ended: set[str] | None = None  # names of Jobs that have ended; None before the first list
         self._pace = Pace()
         self.known = asyncio.Event()  # the template was looked for, and what was made from it, if there is one
 
@@ -90,7 +90,7 @@ class Templated:
         )
 
     async def make(self, replicas: int, timeout: float) -> int | None:
-        """Have so many Jobs that have not ended; those that were there before, or None where none was made.
+        """Create Jobs until `replicas` of them have not ended. Returns those that were there before, or None where none was made.
 
         A Job whose creation was not answered has a name already: it is asked for again by that name, and made once.
         Raises ActuatorError.
@@ -128,7 +128,7 @@ class Templated:
             self._refused = ("", float("-inf"))
 
     def _going(self) -> set[str]:
-        """Names of the Jobs that have not ended, of what the watches told and what we made."""
+        """Names of the Jobs that have not ended, from the watches' events and from what we made."""
         told = self._jobs.objects
         self._made = {name: at for name, at in self._made.items() if name not in told and older(self._jobs.version, at)}
         for name in self._unanswered.keys() & told.keys():
@@ -137,7 +137,7 @@ class Templated:
         return ({name for name, how in told.items() if how is State.GOING} | self._made.keys()) - succeeded
 
     def _failure(self, going: Iterable[str]) -> str:
-        """Why Jobs are not made, or have no pods: a quota is told in an event, and in no field of theirs."""
+        """Why Jobs are not created, or have no pods: a quota is reported by an event, and in no field of theirs."""
         refused, at = self._refused
         now = self._clock.steady()
         if "quota" in refused and now - at < _REFUSED_FOR:

@@ -31,9 +31,10 @@ class Lease:
     annotation, ends itself at the first loss, and cannot be asked whether it leads now.
 
     A holder leads for `valid` seconds from the moment at which it sent its last renewal that was answered. Others take the lease
-    `duration` seconds after they saw its last renewal, which is later: nobody leads for duration - valid seconds at least, in which
-    what the last leader began comes to its end. Only steady clocks are read, and each only by its owner; their rates may differ by
-    `duration - valid` in `duration`. Take-over after a clean stop: one `retry`; after a kill: duration + 2.5 retries at most.
+    `duration` seconds after they saw its last renewal, which is later: no holder leads for duration - valid seconds at least, in
+    which what the last leader began comes to its end. Only steady clocks are read, and each only by its owner; their rates may
+    differ by `duration - valid` in `duration`. Take-over after a clean stop: one `retry`; after a kill: duration + 2.5 retries at
+    most.
 
     duration: whole seconds. retry: seconds between two looks, or renewals. identity: unique to this process, by default.
     """
@@ -101,7 +102,7 @@ class Lease:
             await asyncio.sleep(random.uniform(0.75, 1.25) * pause)
 
     async def _stand(self) -> None:
-        """Look, unless we hold it as far as we know; then take it, where it is ours or nobody's."""
+        """Look, unless we hold it as far as we know; then take it, where it is ours or has no holder."""
         if self._stale or self._record is None or self._record.holder != self.identity:
             await self._look()
         record = self._record

@@ -1,4 +1,4 @@
-"""What is kept of a workload and of a pod, and what both together say. No I/O."""
+"""The parts of a workload and of a pod that are kept, and the conclusions from both. No I/O."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """leaving: it was told to end, and takes no new work. cost: its deletion cost. unschedulable: why no node takes it, or "".
+    """leaving: it is terminating, and takes no new work. cost: its deletion cost. unschedulable: why no node takes it, or "".
     revision: the hash of the template that it was made of. unready: why it is not ready, in its own words, or "".
     """
 
@@ -146,7 +146,7 @@ def unready(pods: Iterable[Pod]) -> str:
 
 
 def pause(notes: Mapping[str, str]) -> Pause:
-    """What the annotation forbids. A word that is none of ours forbids everything: somebody wanted to stop us."""
+    """The actions that the annotation forbids. An unknown word forbids everything: somebody wanted to stop the controller."""
     word = notes.get(PAUSE, "")
     try:
         return Pause(word.strip().lower() or Pause.NONE)

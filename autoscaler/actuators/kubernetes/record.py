@@ -1,4 +1,4 @@
-"""What is written into a Lease, and what is read from one. No I/O."""
+"""The text that is written into a Lease, and read from one. No I/O."""
 
 from __future__ import annotations
 

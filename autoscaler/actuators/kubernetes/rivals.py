@@ -1,4 +1,4 @@
-"""Who else sets the replicas of a workload: a HorizontalPodAutoscaler, or a ScaledObject of KEDA."""
+"""Other programs that set the replicas of a workload: a HorizontalPodAutoscaler, or a ScaledObject of KEDA."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PATIENCE = 2 * _PERIOD
 
 
 class Rivals:
-    """What governs which workload, looked up every minute for the whole namespace."""
+    """The rival of each workload, looked up every minute for the whole namespace."""
 
     def __init__(self, api: Api) -> None:
         self._api = api

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from autoscaler.actuators.kubernetes.api import Json
 
-# What waits with these is on its way, or waits for another container of the pod, whose reason goes first.
+# A container that waits with these reasons is starting, or waits for another container of the pod, whose reason ranks higher.
 _ON_ITS_WAY: Final = ("ContainerCreating", "PodInitializing", "")
 
 
@@ -28,7 +28,7 @@ def why_unready(item: Json) -> str:
 
 
 def _rank(container: Json) -> int:
-    """What does not start goes before what runs and is not ready, and this before what is still on its way."""
+    """A container that does not start ranks above one that runs and is not ready, and this one above one that is still starting."""
     state = container.get("state") or {}
     if waiting := state.get("waiting"):
         return 2 if waiting.get("reason", "") in _ON_ITS_WAY and not _ended(container) else 0

@@ -1,4 +1,4 @@
-"""What a selection of objects is now: one list, then a watch that goes on where it ended."""
+"""The present state of a selection of objects: one list, then a watch that goes on where it ended."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Watch(Generic[Kept]):
 
     @property
     def version(self) -> str:
-        """The resourceVersion up to which all is told, or "" where it has to be listed."""
+        """The resourceVersion up to which all events have been passed on, or "" where the objects have to be listed."""
         return self._version
 
     @property

@@ -1,4 +1,4 @@
-{{/* The longest name is of a consumer's Deployment: this, `-consumer-` and 22 characters; and a name has 63. What is cut ends with a
+{{/* The longest name is of a consumer's Deployment: this, `-consumer-` and 22 characters; and a name has 63. A name that is cut ends with a
 hash of the whole, so that two long names stay two. */}}
 {{- define "headrace.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride }}
@@ -13,7 +13,7 @@ app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
-{{/* What a selector selects by: nothing that an upgrade changes. Given (root, component, entry of consumers or ""). */}}
+{{/* The labels of a selector: none that an upgrade changes. Given (root, component, entry of consumers or ""). */}}
 {{- define "headrace.selector" -}}
 {{ include "headrace.release" (index . 0) }}
 app.kubernetes.io/component: {{ index . 1 }}
@@ -22,7 +22,7 @@ headrace/consumer: {{ . | quote }}
 {{- end }}
 {{- end }}
 
-{{/* Made as one mapping, so that no key stands twice: what the chart sets goes before what the object is given, and that before
+{{/* Made as one mapping, so that no key stands twice. The chart's own labels take precedence over the object's, and these over
 commonLabels. Given (root, component, entry or "", name, and perhaps the object's own labels). */}}
 {{- define "headrace.labels" -}}
 {{- $root := index . 0 -}}
@@ -53,7 +53,7 @@ app.kubernetes.io/managed-by: {{ (index . 0).Release.Service }}
 {{- include "headrace.named" (concat (slice . 0 3) (list $name) (slice . 4)) }}
 {{- end }}
 
-{{/* The same with the whole name. Annotations of its own go before commonAnnotations. */}}
+{{/* The same with the whole name. Annotations of its own take precedence over commonAnnotations. */}}
 {{- define "headrace.named" -}}
 {{- $root := index . 0 -}}
 {{- $own := dict -}}

@@ -25,7 +25,7 @@
 
 {{/* Whether there is no cluster to ask, as with `helm template`: `lookup` finds nothing then, not even what every cluster has. Asked for
 in the order of the rights that it takes: the Secrets, which each upgrade reads; the ServiceAccount that Kubernetes makes in each namespace;
-and only where the namespace is not there yet, as with --create-namespace, the namespace `default`, which whoever makes namespaces may read.
+and only where the namespace is not there yet, as with --create-namespace, the namespace `default`, which a user that makes namespaces may read.
 A Forbidden ends the render, with what was asked for. Given (root, the names of Secrets that an earlier revision has made). */}}
 {{- define "headrace.offline" -}}
 {{- $namespace := (index . 0).Release.Namespace -}}
@@ -34,7 +34,7 @@ A Forbidden ends the render, with what was asked for. Given (root, the names of 
 {{- if not $found }}{{ if not (lookup "v1" "ServiceAccount" $namespace "default") }}{{ if not (lookup "v1" "Namespace" "" "default") }}true{{ end }}{{ end }}{{ end -}}
 {{- end }}
 
-{{/* What stays what it is while its Secret is there. Given (root, Secret, key, what it is at first). Offline it would be new each time:
+{{/* A value that is kept while its Secret is there. Given (root, Secret, key, the first value). Offline it would be new each time:
 validations.yaml refuses that. */}}
 {{- define "headrace.kept" -}}
 {{- $root := index . 0 -}}

@@ -3,7 +3,7 @@
 to end; spread: over nodes and zones, unless the values say; token: of the API server; annotations: the chart's own, as a mapping;
 below: those that go below all, where the pod is an object of the chart itself; labels: the template of its labels, where an upgrade may change them; more: what else is in the pod's spec, as YAML}.
 
-A part has an image of its own where its values name one. What differs from part to part is in templates that it defines, each given
+A part has an image of its own where its values name one. The differences between parts are in templates that each part defines, each given
 the same: headrace.COMPONENT.container (command, ports, probes), .env, .mounts and .volumes, as YAML. */}}
 {{- define "headrace.podTemplate" -}}
 metadata:
@@ -125,7 +125,7 @@ the options. */}}
 {{- toYaml $fields }}
 {{- end }}
 
-{{/* What is meant by the options of all pods and those of a part. As JSON. */}}
+{{/* The options of all pods and those of a part, merged. As JSON. */}}
 {{- define "headrace.podOptions" -}}
 {{- $all := .root.Values -}}
 {{- $of := .of -}}

@@ -61,7 +61,7 @@ capabilities: {drop: [ALL]}
   emptyDir: {sizeLimit: 64Mi}
 {{- end }}
 
-{{/* Startup asks as often as the wait for the first job allows; a broker that is away fails readiness, and kills nobody. Given the port's name. */}}
+{{/* Startup asks as often as the wait for the first job allows; an unavailable broker fails readiness, and kills no pod. Given the port's name. */}}
 {{- define "headrace.probes" -}}
 startupProbe:
   httpGet: {path: /livez, port: {{ . }}}

@@ -1,7 +1,7 @@
 {{/* How many replicas the manifest of a Deployment names, as YAML: `replicas`, and `kept` where that is the cluster's own number.
 
 Where an autoscaler sets the number, the manifest names none. But where the last manifest did, leaving it out takes it away: Helm 3's
-three-way merge deletes a field that goes, Helm 4's server-side apply one that nobody else owns, and Kubernetes then puts 1. So the number
+three-way merge deletes a field that goes, Helm 4's server-side apply one that has no other owner, and Kubernetes then puts 1. So the number
 that the cluster has is named, until somebody else owns it. Three-way merge tells no owner: there it is named for good, which the annotation
 headrace/replicas keeps in mind; without it, the last manifest named a number unless the autoscaler was there. Offline there is nothing to
 look at, and none is named.

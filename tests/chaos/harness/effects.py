@@ -1,4 +1,4 @@
-"""What the handlers did, read from the file to which they append."""
+"""The effects of the handlers, read from the file to which they append."""
 
 from __future__ import annotations
 

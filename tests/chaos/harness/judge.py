@@ -1,4 +1,4 @@
-"""What became of every job, and of every program, once the harm is undone."""
+"""The fate of every job, and of every program, once the harm is undone."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Judge:
         return self.findings
 
     def figures(self) -> dict[str, object]:
-        """What happened, whether it was well or not."""
+        """The figures of the run, good or bad."""
         answers, runs = self._load.answers, effects.read(self._system.effects, self._load.name)
         during = [a for a in answers if a.method == "POST" and self._harm.began_at <= a.at <= self._harm.healed_at]
         return {
@@ -82,7 +82,7 @@ class Judge:
         return letters
 
     def _missing(self, letters: Collection[effects.Key]) -> list[tuple[Job, str]]:
-        """What was accepted, and has neither an effect nor a dead letter."""
+        """Accepted jobs that have neither an effect nor a dead letter."""
         runs = effects.read(self._system.effects, self._load.name)
         wanted = [(job, (job.job_id, queue)) for job in self._load.jobs if job.job_id for queue in QUEUES[job.job_type]]
         return [(job, key[1]) for job, key in wanted if key not in letters and not effects.done(runs.get(key, ()))]
@@ -103,7 +103,7 @@ class Judge:
     # ------------------------------------------------------------------------------------------------------------ promises
 
     def _answers(self) -> None:
-        """202 or 503, each within its bound; what a client asked again was accepted in the end."""
+        """202 or 503, each within its bound; a request that a client repeated was accepted in the end."""
         welcome = {"POST": {202, 503}, "GET": {200, 404, 503}}
         broken = {0} if "gateway" in self._harm.kills + self._harm.stops else set()
         wrong = Counter(
@@ -172,7 +172,7 @@ class Judge:
             self._find(f"repeated: {len(repeated)} effects, where {lost:g} claims were lost: {shown}", "consumer")
 
     def _excused(self, began: float) -> bool:
-        """A store that came back empty knows nothing of what it was told before."""
+        """A store that came back empty has none of the records from before."""
         return self._harm.store_forgets and began <= self._harm.healed_at
 
     async def _claims_lost(self) -> float:

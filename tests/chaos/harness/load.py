@@ -12,12 +12,12 @@ import aiohttp
 
 from tests.chaos.harness.system import PUBLISH_TIMEOUT, STORE_TIMEOUT
 
-# Of work.both, one job in ten takes so long that it is in mid-run when something breaks.
+# Of work.both, one job in ten takes long enough to be in mid-run when something breaks.
 _QUICK, _LONG = 0.05, 2.0  # seconds
 _PATIENCE = 90.0  # seconds for which a client goes on to ask, from its first request
 
 
-# A client waits for so long: what the settings bound, and more for a machine that is busy with other tests.
+# A client waits for the bound of the settings, and this number of seconds more, for a machine that is busy with other tests.
 _MARGIN = 8.0
 _BOUNDS = {"POST": PUBLISH_TIMEOUT + _MARGIN, "GET": STORE_TIMEOUT + _MARGIN}
 

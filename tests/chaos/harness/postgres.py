@@ -64,7 +64,7 @@ class PostgresRows(Rabbit):
             self.postgres.sql("SELECT pg_switch_wal()")
 
     def _recover(self) -> None:
-        """A server whose log did not fit ends, and is started again by whoever watches over it."""
+        """A server whose log did not fit ends, and is started again by its supervisor."""
         self.disk.clear()
         if not self.postgres.running:
             self.postgres.start()

@@ -39,7 +39,7 @@ class Program:
         self.pids: list[int] = []  # of every process that it was
 
     def move(self, folder: Path) -> None:
-        """What is started next runs from there."""
+        """Run the programs that are started from now on from this folder."""
         self._folder = folder
         self._environment["PYTHONPATH"] = str(folder)
 
@@ -75,7 +75,7 @@ class Program:
             await asyncio.wait_for(self._process.wait(), seconds)
 
     async def ask(self, client: aiohttp.ClientSession, path: str, seconds: float = 10.0) -> tuple[int, Any]:
-        """Status and document; status 0 where nobody answers."""
+        """Status and document; status 0 without an answer."""
         try:
             async with client.get(self.url + path, timeout=aiohttp.ClientTimeout(seconds)) as answer:
                 return answer.status, await answer.json(content_type=None) if "json" in answer.content_type else await answer.text()
@@ -83,7 +83,7 @@ class Program:
             return 0, repr(error)
 
     async def until_ready(self, client: aiohttp.ClientSession, seconds: float) -> bool:
-        """Whether /readyz and /livez answered 200 within so many seconds."""
+        """Whether /readyz and /livez answered 200 within `seconds`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self.alive:

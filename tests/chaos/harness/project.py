@@ -8,10 +8,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 TEAM = Path(__file__).parents[1] / "team"
-# What the example's handlers share is what the tests of a database are about; they go with it.
+# The resource that the example's handlers share, which the tests of a database are about; they go with it.
 DATABASE = "app/resources/database.py"
 _ENGINE = ("core", "adapters", "telemetry", "service", "consumer", "autoscaler", "simulator", "cli")
-# 0.1.0 has other packages, and job types and handlers in other places: what is of the tests is written for this release.
+# 0.1.0 has other packages, and job types and handlers in other places: the tests' own files are written for this release.
 _ENGINE_OF_0_1 = ("jobs", "telemetry", "service", "consumer", "autoscaler", "cli")
 _NAMES_OF_0_1 = {
     "app.contracts": "contracts",

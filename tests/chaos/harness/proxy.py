@@ -55,7 +55,7 @@ class Proxy:
         self._loop.run(self._set(delay=seconds))
 
     def partition(self) -> None:
-        """What is sent is lost, both ways, and nobody is told. A connection that was open stays dead after `heal`: half-open."""
+        """Sent bytes are lost, both ways, without notice to either end. An open connection stays dead after `heal`: half-open."""
         self._loop.run(self._set(losing=True))
 
     def refuse(self) -> None:
@@ -124,7 +124,7 @@ class Proxy:
         return None
 
     async def _forward(self, pair: _Pair, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """What is read goes into a queue with the time at which it is due, so that a delay is a delay and no throttle."""
+        """Bytes that are read go into a queue with the time at which they are due, so that a delay is a delay and no throttle."""
         queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_WAITING)
         writing = asyncio.create_task(self._write(pair, queue, writer))
         clock = asyncio.get_running_loop().time
@@ -152,7 +152,7 @@ class Proxy:
 
 
 class _Pair:
-    """Both halves of one connection. lost: what is sent on it goes nowhere, for ever."""
+    """Both halves of one connection. lost: bytes sent on it are lost, for ever."""
 
     def __init__(self, writer: asyncio.StreamWriter, *, lost: bool) -> None:
         self.writers, self.lost = [writer], lost

@@ -59,7 +59,7 @@ class Redis(Rabbit):
         await blocking(self.redis.ask, "CONFIG", "SET", name, value)
 
     def _shut_down(self) -> None:
-        """As an operator does it: what is in memory is written first."""
+        """As an operator does it: the data in memory are written first."""
         with contextlib.suppress(redis.exceptions.ConnectionError):  # which is the answer
             self.redis.ask("SHUTDOWN")
         self.redis.kill()  # sees it end

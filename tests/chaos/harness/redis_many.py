@@ -1,4 +1,4 @@
-"""Redis with replicas: watched by Sentinels, or as a cluster. Clients are told the addresses: no proxy can stand between."""
+"""Redis with replicas: watched by Sentinels, or as a cluster. Clients receive the addresses: no proxy can stand between."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.chaos.harness.system import Server
 from tests.servers.rabbitmq import RabbitMQServer
 from tests.servers.redis import RedisCluster, RedisServer, RedisWithSentinels, until
 
-_AGAIN_WITHIN = 40.0  # seconds for a failover, and for whoever was away to follow again
+_AGAIN_WITHIN = 40.0  # seconds for a failover, and for the server that was unavailable to follow again
 
 
 class _ManyServers(Rabbit):

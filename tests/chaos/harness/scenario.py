@@ -61,7 +61,7 @@ class Watch:
 
 @dataclass
 class Result:
-    """What one scenario found wrong, and figures for people who want to see that something happened."""
+    """The faults that one scenario found, and figures for people who want to see that something happened."""
 
     findings: list[Finding]
     figures: dict[str, object]

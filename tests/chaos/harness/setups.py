@@ -13,7 +13,7 @@ from tests.chaos.harness.proxy import Loop, Proxy
 from tests.chaos.harness.system import Server, System
 
 OUTAGE = 4.0  # seconds for which a server that was killed stays away
-# What can be done between one program and one server, and for how many seconds. A partition lasts for longer than the 10 s
+# The faults that are possible between one program and one server, and their seconds. A partition lasts for longer than the 10 s
 # after which programs give up a connection that says nothing.
 ON_THE_WAY: dict[str, tuple[Callable[[Proxy], None], float]] = {
     "stall 5 s": (Proxy.stall, 5.0),
@@ -50,7 +50,7 @@ class Setup:
         raise NotImplementedError
 
     async def harm(self, fault: str, program: str) -> Harm:
-        """What a cell does. program: whose way to the server it is about, where it is about one."""
+        """Do the fault of a cell. program: the one whose way to the server it is about, where it is about one."""
         act, seconds = ON_THE_WAY[fault]
         return through(await self.system(), program, self.role, act, seconds)
 

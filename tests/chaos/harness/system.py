@@ -81,13 +81,13 @@ class System:
             raise RuntimeError("\n".join(f"{p.name} is not ready; it said last: {p.last_lines()}" for p in late))
 
     async def unready(self, seconds: float) -> list[Program]:
-        """Those that are not ready, or not alive, after so many seconds."""
+        """The programs that are not ready, or not alive, within `seconds`."""
         assert self.client is not None
         ready = await asyncio.gather(*(program.until_ready(self.client, seconds) for program in self.programs.values()))
         return [program for program, well in zip(self.programs.values(), ready, strict=True) if not well]
 
     async def stop(self) -> None:
-        """SIGTERM to all; what does not end in time is killed, and that is an error."""
+        """SIGTERM to all; a program that does not end in time is killed, and that is an error."""
         ended = await asyncio.gather(*(program.stop() for program in self.programs.values()), return_exceptions=True)
         if self.client is not None:
             await self.client.close()

@@ -1,4 +1,4 @@
-"""What must hold for every rendered release. A check takes a release and yields complaints; none is passed over by name."""
+"""The rules for every rendered release. A check takes a release and yields complaints; none is passed over by name."""
 
 from tests.deploy.checks import environment, network, pods, references, scaling, shape
 

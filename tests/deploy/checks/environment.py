@@ -1,4 +1,4 @@
-"""What containers are told: settings that exist, values that the programs take, and no secrets."""
+"""The variables of containers: settings that exist, values that the programs take, and no secrets."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def _is_there(module: str) -> bool:
 
 @cache
 def _misunderstood(words: tuple[str, ...]) -> tuple[str, ...]:
-    """What the command line has against these words. With --help it runs nothing, and reads the other options first."""
+    """The complaint of the command line about these words. With --help it runs nothing, and reads the other options first."""
     said = CliRunner().invoke(app, [*words, "--help"])
     return (said.output.strip(),) if said.exit_code else ()
 
@@ -158,7 +158,7 @@ def files_are_read(release: Release) -> Iterator[str]:
 
 
 def _read(settings: tuple[BaseSettings, ...], name: str) -> set[str]:
-    """What stands in the file that a setting names, as the program has it: a URL in the place of another setting, or a path."""
+    """The content of the file that a setting names, as the program has it: a URL in the place of another setting, or a path."""
     field = name.removeprefix(PREFIX).lower()
     plain = field.removesuffix("_file")
     urls = {getattr(one, plain).get_secret_value() for one in settings if hasattr(one, plain)}

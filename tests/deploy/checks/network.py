@@ -1,4 +1,4 @@
-"""What must talk can talk, whatever policies there are; and strangers reach nothing that is not for them."""
+"""Programs that must talk can talk, whatever policies there are; and strangers reach nothing that is not for them."""
 
 from __future__ import annotations
 

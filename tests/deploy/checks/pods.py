@@ -1,4 +1,4 @@
-"""What every pod and every container has."""
+"""The common options of every pod and every container."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.deploy.release import LONG_RUNNING, Release, Workload
 from tests.deploy.render import Object
 
 PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
-# What a program still does after its drain: close its stores, flush its telemetry, end.
+# Seconds that a program needs after its drain: to close its stores, flush its telemetry, end.
 _MARGIN = 3
 # How long it goes on after SIGTERM: first as before, then with what it has begun.
 _AFTER_TERM = {"HEADRACE_LINGER_SECONDS", "HEADRACE_DRAIN_SECONDS"}
@@ -33,7 +33,7 @@ def resources_are_said(release: Release) -> Iterator[str]:
 
 
 def security_is_restricted(release: Release) -> Iterator[str]:
-    """Pod Security's `restricted`, and no writable root besides. What the pod says holds for a container that says nothing."""
+    """Pod Security's `restricted`, and no writable root besides. The pod's options hold for a container that has none."""
     for workload, container, who in _containers(release):
         whole, own = workload.spec.get("securityContext") or {}, container.get("securityContext") or {}
         both = {**whole, **own}

@@ -1,4 +1,4 @@
-"""What one object says of another is so."""
+"""References from one object to another are right."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _of(amount: Any, replicas: int) -> int:
 
 
 def autoscalers_scale_what_is_there(release: Release) -> Iterator[str]:
-    """And nobody else says how many replicas: an upgrade would set them back."""
+    """And no other object sets the number of replicas: an upgrade would set them back."""
     for one in release.kinds("HorizontalPodAutoscaler"):
         target = one["spec"]["scaleTargetRef"]
         found = release.named(target["kind"], target["name"])

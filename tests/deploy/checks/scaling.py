@@ -1,4 +1,4 @@
-"""What the controller scales is what is there, and the controller may do what it needs and no more."""
+"""The workloads that the controller scales exist, and the controller may do what it needs and no more."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def consumers(release: Release) -> Iterator[tuple[Workload, ConsumerSettings]]:
 
 
 def every_queue_is_consumed_once(release: Release) -> Iterator[str]:
-    """Each of the contracts' queues, by one workload: a queue without one fills up, and with two nobody scales it."""
+    """Each of the contracts' queues, by one workload: a queue without one fills up, and with two it is not scaled."""
     count: Counter[str] = Counter()
     for _, settings in consumers(release):
         count.update(settings.queues.split(",") if settings.queues else _queues())
@@ -54,8 +54,8 @@ def _queues() -> tuple[str, ...]:
 
 
 def what_is_scaled_is_there(release: Release) -> Iterator[str]:
-    """Each workload of the controller: a Deployment with these queues and this concurrency, whose replicas nobody else says; or a
-    CronJob that is suspended, as `job/NAME`, whose Jobs run one pod each."""
+    """Each workload of the controller: a Deployment with these queues and this concurrency, whose replicas no other object sets; or
+    a CronJob that is suspended, as `job/NAME`, whose Jobs run one pod each."""
     there = {_scaled_as(workload): settings for workload, settings in consumers(release)}
     for who, settings in controllers(release):
         yield from (f"{who} does not scale {name}" for name in there.keys() - {one.name for one in settings.workloads})
@@ -108,7 +108,7 @@ def the_controller_may_do_what_it_needs(release: Release) -> Iterator[str]:
     documented = {triple for triple in _triples(_documented()) if triple[0] not in ("apps", "batch") or _kind(triple) in kinds}
     needed = set(documented)
     leases = {one["metadata"]["name"] for one in release.kinds("Lease")}
-    if {settings.lease_name for _, settings in controllers(release)} <= leases:  # made with the release: nobody need make them
+    if {settings.lease_name for _, settings in controllers(release)} <= leases:  # made with the release: no create needed
         needed.discard(("coordination.k8s.io", "leases", "create"))
     yield from (f"the controller may not {verb} {group}/{resource}" for group, resource, verb in sorted(needed - granted))
     yield from (f"the controller may {verb} {group}/{resource}" for group, resource, verb in sorted(granted - documented))

@@ -22,7 +22,7 @@ RECOMMENDED = {
 _CHANGING = {"app.kubernetes.io/version", "helm.sh/chart", "app.kubernetes.io/managed-by"}
 _LABEL = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 _NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-# What is in names of DNS, and what pods and their hosts are named after; a Service's begins with a letter. Else no pod is made, or
+# Objects whose names are in DNS, or in the names of pods and their hosts; a Service's begins with a letter. Else no pod is made, or
 # the API server warns.
 _DNS = {"Deployment": "[a-z0-9]", "StatefulSet": "[a-z0-9]", "Pod": "[a-z0-9]", "Job": "[a-z0-9]", "Service": "[a-z]"}
 CLUSTER_WIDE = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "Namespace", "PriorityClass", "StorageClass"}
@@ -40,7 +40,7 @@ def identities_are_unique(release: Release) -> Iterator[str]:
 
 
 def everything_is_in_the_namespace(release: Release) -> Iterator[str]:
-    """Namespaced, and nothing of the whole cluster: whoever installs needs no more than rights in one namespace."""
+    """Namespaced, and nothing of the whole cluster: the installing user needs no more than rights in one namespace."""
     for one in release.objects:
         if one["kind"] in CLUSTER_WIDE:
             yield f"{known_as(one)} is of the whole cluster"

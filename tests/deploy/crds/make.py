@@ -1,7 +1,7 @@
-"""Make the JSON schemas beside this file anew from the CRDs in Go modules: `python -m tests.deploy.crds.make`. Needs Go.
+"""Generate the JSON schemas beside this file again from the CRDs in Go modules: `python -m tests.deploy.crds.make`. Needs Go.
 
-What the API server does with a CRD's schema, a JSON schema does not of itself: it prunes fields that the schema does not name, and
-knows `nullable` and int-or-string. So objects are closed here, and these two are written out. Descriptions and CEL rules go.
+The API server prunes fields that a CRD's schema does not name, and knows `nullable` and int-or-string; a JSON schema does not by
+itself. So objects are closed here, and these two are written out. Descriptions and CEL rules go.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def closed(schema: dict[str, Any]) -> dict[str, Any]:
         kept.pop("anyOf", None)
     if schema.get("nullable"):
         kept["type"] = [kept["type"], "null"]
-    # Only the outer tree of a CRD's schema has types; what stands in anyOf and the like narrows, and names some fields only.
+    # Only the outer tree of a CRD's schema has types; schemas in anyOf and the like narrow it, and name some fields only.
     if schema.get("type") == "object" and "properties" in schema and not schema.get("x-kubernetes-preserve-unknown-fields"):
         kept.setdefault("additionalProperties", False)
     return kept

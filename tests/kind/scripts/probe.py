@@ -11,7 +11,7 @@ import sys
 import threading
 
 SECONDS = 2.5
-# Who is `kubernetes.default.svc.cluster.local`, of type A (RFC 1035, 4.1).
+# The question for `kubernetes.default.svc.cluster.local`, of type A (RFC 1035, 4.1).
 NAME = b"".join(bytes([len(part)]) + part for part in b"kubernetes.default.svc.cluster.local".split(b".")) + b"\0"
 QUERY = struct.pack(">6H", 7, 0x0100, 1, 0, 0, 0) + NAME + struct.pack(">2H", 1, 1)
 told: dict[str, str] = {}

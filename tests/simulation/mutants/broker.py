@@ -37,9 +37,9 @@ def _once(name: str, ends: Callable[[asyncio.Task[None]], bool]) -> Callable[[An
 
 @mutant
 def link_loop_ended() -> Iterator[None]:
-    """A call that ends with an error that nobody foresaw ends the link's loop: the connection is never made again.
+    """A call that ends with an unforeseen error ends the link's loop: the connection is never made again.
 
-    In the supervisor's place: the adapter had its own task for it, which nobody watched.
+    In the supervisor's place: the adapter had its own task for it, which had no supervisor.
     """
     with exchanged(Supervised, "_keep", _once("link", lambda child: True)):
         yield
@@ -73,7 +73,7 @@ def confirms_shifted_by_one() -> Iterator[None]:
 def prefetch_taken_twice() -> Iterator[None]:
     """A subscription that is taken up again asks for its whole prefetch, though it still holds what the consumer before gave it:
     the server counts each consumer for itself. In the simulated adapter's subscription; and the runtime, which does so no more,
-    gives its consumers up while the store is away."""
+    gives its consumers up while the store is unavailable."""
 
     def free(self: Hold, prefetch: int) -> int:
         return 0 if self.consumers else prefetch

@@ -23,7 +23,7 @@ from tests.simulation.mutants import exchanged, mutant
 
 @mutant
 def claim_leaked_by_an_unforeseen_ending() -> Iterator[None]:
-    """A payload's validator raises what nobody foresaw: the delivery goes back, and its claim is renewed for ever."""
+    """A payload's validator raises an unforeseen error: the delivery goes back, and its claim is renewed for ever."""
     settle, planned = Ledger.settle, after_failure
 
     def unforeseen(error: BaseException, *rest: Any) -> Any:
@@ -47,7 +47,7 @@ def claim_leaked_by_an_unforeseen_ending() -> Iterator[None]:
 
 @mutant
 def retries_burnt_while_publishing_is_down() -> Iterator[None]:
-    """What cannot be put off is handed back after a second, comes again, cannot be put off: the broker's delivery limit ends it.
+    """A job that cannot be put off is requeued after a second, comes again, cannot be put off: the broker's delivery limit ends it.
 
     And what the broker gave up was buried without a look at its claim, which would have saved it.
     """

@@ -18,7 +18,7 @@ def removed_while_it_takes_deliveries() -> Iterator[None]:
         return None if self.silent(replica) else True
 
     async def cordon(self: ConsumersSignal, replicas: Sequence[Replica], seconds: float) -> None:
-        """Nobody is asked to take nothing."""
+        """No replica is asked to take nothing."""
 
     with exchanged(Runs, "cordoned", cordoned), exchanged(ConsumersSignal, "cordon", cordon):
         yield

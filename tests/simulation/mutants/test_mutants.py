@@ -1,4 +1,4 @@
-"""Each fault that is put back is found, by the seed that is told here at the latest; and it is the fault that is found."""
+"""Each fault that is put back is found, at the latest by the seed that is given here; and it is the fault that is found."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.simulation.mutants import MUTANTS, load
 from tests.simulation.soak import one
 
 load()
-# Of the first so many seeds at least one finds each of them; `test_schedules.py` says that none of these fails without.
+# Of this number of seeds at least one finds each of them; `test_schedules.py` shows that none of these fails without a fault.
 WITHIN = 700
 # A fault that takes several accidents of one kind at once is looked for in schedules of that kind alone.
 ONLY = {"outcome_overtaken_at_drain": ("drain",)}

@@ -1,4 +1,4 @@
-{{/* What an entry of consumers with `mode: job` has in the place of consumerDefaults. A disruption budget can count the pods of Deployments
+{{/* The values that an entry of consumers with `mode: job` has in the place of consumerDefaults. A disruption budget can count the pods of Deployments
 only: Jobs have no scale. */}}
 {{- define "headrace.job.defaults" -}}
 min: 0
@@ -31,7 +31,7 @@ entry of consumers). */}}
 {{- $pod := include "headrace.podTemplate" $as | fromYaml -}}
 {{- $_ := set $pod.spec "restartPolicy" "Never" -}}
 {{- range $pod.spec.containers }}{{ if eq .name "consumer" }}{{ $_ := set . "command" (append .command "--once") }}{{ end }}{{ end -}}
-{{- /* What makes room on nodes leaves them alone: the Cluster Autoscaler, and Karpenter. */ -}}
+{{- /* Programs that make room on nodes leave them alone: the Cluster Autoscaler, and Karpenter. */ -}}
 {{- $stay := dict "cluster-autoscaler.kubernetes.io/safe-to-evict" "false" "karpenter.sh/do-not-disrupt" "true" -}}
 {{- $_ := set $pod.metadata "annotations" (mergeOverwrite $stay ($pod.metadata.annotations | default dict)) -}}
 {{- toYaml $pod }}

@@ -9,7 +9,7 @@
 {{- if or (eq (toString .Values.monitoring.podMonitors) "true") (and (eq (toString .Values.monitoring.podMonitors) "auto") $there) }}true{{ end }}
 {{- end }}
 
-{{/* What an endpoint of a monitor has besides its port. */}}
+{{/* The fields of a monitor's endpoint besides its port. */}}
 {{- define "headrace.scrape" -}}
 path: /metrics
 interval: {{ .Values.monitoring.interval | quote }}

@@ -16,7 +16,7 @@ class Work(BaseModel):
     refuses: bool = Field(False, description="It can never be done.")
 
 
-# More attempts than an outage of a minute costs: what fails for so long is meant to be tried again.
+# More attempts than an outage of a minute costs: a job that fails during all of it is meant to be tried again.
 _RETRY = RetryPolicy(max_attempts=60, base=0.5, cap=3.0)
 _EXAMPLES = ({"run": "stall", "n": 1, "seconds": 0.1},)
 

@@ -1,6 +1,6 @@
 """The handlers of the chaos tests.
 
-A consumer that the controller starts has the controller's environment. What is wrong between the controller and a server must not
+A consumer that the controller starts has the controller's environment. A fault between the controller and a server must not
 be wrong for its consumers too: CHAOS_CONSUMER_… says where theirs are. This is imported before any setting is read.
 """
 

@@ -2,7 +2,7 @@
 
 `began` has an entry `N RUN` for each run of job N, with its id, attempt and pod; `pod` the last pod and `at` the Unix time of the
 first run; `ended` an entry `N RUN` for each run that came to its end, and `effects` one for each idempotency key. A command that
-the client sends again, since its answer did not come, changes nothing: what is counted are runs.
+the client sends again, since its answer did not come, changes nothing: runs are counted.
 """
 
 import asyncio
