@@ -137,7 +137,7 @@ def test_nothing_is_inside_that_does_not_run(image: str) -> None:
     commands = set(_run(image, "ls", "/app/.venv/bin").split())
     assert {name for name in commands if not name.startswith("python")} == {"headrace"}
     found = _run(image, "sh", "-c", "find /app -name .venv -prune -o -type f -print")
-    assert {path.rsplit(".", 1)[-1] for path in found.split()} == {"py", "pyc"}
+    assert {path.rsplit(".", 1)[-1] for path in found.split()} == {"py", "pyc", "typed"}
     assert "No module named pip" in _run(image, "sh", "-c", "python -m pip 2>&1 || true")
     # sys.base_prefix is the interpreter of the base image, whose own pip goes as well.
     base = '"$(python -c "import sys; print(sys.base_prefix)")"/bin/python3'
