@@ -88,19 +88,13 @@ class Presence:
                 await self._try()
 
     async def _see(self) -> None:
-        try:
-            async with asyncio.timeout(ANSWER_WITHIN / 2):
-                await self._look()
-        except (StoreUnavailable, TimeoutError) as error:
+        if (error := await _failure(self._look)) is not None:
             self.went_away(error)
 
     async def _try(self) -> None:
         await asyncio.sleep(self._chance.uniform(self._pause / 2, self._pause))
         self._pause = min(self._pause * 2, LAST_PAUSE)
-        try:
-            async with asyncio.timeout(ANSWER_WITHIN / 2):
-                await self._ask()
-        except (StoreUnavailable, TimeoutError):
+        if await _failure(self._ask) is not None:
             return
         _log.info("the outcome store is back")
         metrics.STORE_UP.set(1)
@@ -113,3 +107,13 @@ class Presence:
     def _tell(self, up: bool) -> None:
         for listener in tuple(self.changed):
             listener(up)
+
+
+async def _failure(ask: Callable[[], Awaitable[None]]) -> Exception | None:
+    """Why the store does not answer; None where it does."""
+    try:
+        async with asyncio.timeout(ANSWER_WITHIN / 2):
+            await ask()
+    except (StoreUnavailable, TimeoutError) as error:
+        return error
+    return None

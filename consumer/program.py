@@ -29,7 +29,7 @@ def main() -> int:
     parser.add_argument("--queues", default="", help="which queues, with commas between; all when left out")
     parser.add_argument("--once", action="store_true", help="take one delivery, settle it, and end; or end when none comes")
     given = parser.parse_args()
-    leave_signals_to_parents()  # as may a pool that a handler's module makes while it is loaded
+    leave_signals_to_parents()  # also of a pool that a handler's module makes while it is loaded
     os.register_at_fork(after_in_child=gc.enable)
     gc.disable()  # modules are made to stay: to look through them again and again takes a tenth of a start
     try:

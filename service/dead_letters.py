@@ -31,7 +31,7 @@ MOST_DESCRIBED = 20
 _MOST_SHORT = 255
 
 # Errors of one letter. Any other error is the broker's or the store's, and would be the next letter's too.
-_OF_ONE = (Unroutable, Unpublishable, NotReplayable, BadRecord)
+_OF_ONE = (Unpublishable, NotReplayable, BadRecord)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from core.masking import masked, masked_beginning
 from core.text import safe, safe_end, text_of
@@ -23,8 +22,7 @@ _FRAMES, _NOTES, _GROUP = 20, 5, 5
 _EXCEPTIONS, _DEPTH = 20, 3
 
 
-@dataclass(frozen=True)
-class Raised:
+class _Raised(NamedTuple):
     """One exception. cause: whether the one before it in its chain was raised `from` this one. others: not shown, of a group."""
 
     kind: str
@@ -32,28 +30,28 @@ class Raised:
     notes: Sequence[str]
     cause: bool
     frames: Sequence[traceback.FrameSummary]
-    group: Sequence[Sequence[Raised]]
+    group: Sequence[Sequence[_Raised]]
     others: int
-
-
-def chain_of(error: BaseException | None) -> list[Raised]:
-    """An exception, then what it came from, and so on."""
-    return _chain(error, _DEPTH, iter(range(_EXCEPTIONS)))
 
 
 def as_dicts(error: BaseException | None) -> list[dict[str, Any]]:
     """For JSON, in the form that structlog gives them."""
-    return [_dict(one) for one in chain_of(error)]
+    return [_dict(one) for one in _whole(error)]
 
 
 def as_text(error: BaseException | None, most: int) -> str:
     """As Python writes it, the first cause first: the end, at most `most` characters."""
-    lines = "".join(_lines(chain_of(error), ""))
+    lines = "".join(_lines(_whole(error), ""))
     return safe_end(masked(lines[-8 * most :]), most)
 
 
-def _chain(error: BaseException | None, depth: int, left: Iterator[int]) -> list[Raised]:
-    found: list[Raised] = []
+def _whole(error: BaseException | None) -> list[_Raised]:
+    """An exception, then what it came from, and so on."""
+    return _chain(error, _DEPTH, iter(range(_EXCEPTIONS)))
+
+
+def _chain(error: BaseException | None, depth: int, left: Iterator[int]) -> list[_Raised]:
+    found: list[_Raised] = []
     seen, cause = set[int](), False
     while error is not None and id(error) not in seen and next(left, None) is not None:
         seen.add(id(error))
@@ -63,11 +61,11 @@ def _chain(error: BaseException | None, depth: int, left: Iterator[int]) -> list
     return found
 
 
-def _raised(error: BaseException, cause: bool, depth: int, left: Iterator[int]) -> Raised:
+def _raised(error: BaseException, cause: bool, depth: int, left: Iterator[int]) -> _Raised:
     notes = getattr(error, "__notes__", None)
     several = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
     group = [chain for one in several[:_GROUP] if depth and (chain := _chain(one, depth - 1, left))]
-    return Raised(
+    return _Raised(
         safe(type(error).__qualname__, 200),
         text_of(error, MOST_TEXT),
         [safe(masked_beginning(note, MOST_TEXT), MOST_TEXT) for note in notes[:_NOTES] if isinstance(note, str)]
@@ -84,7 +82,7 @@ def _frames(trace: TracebackType | None) -> list[traceback.FrameSummary]:
     return list(traceback.extract_tb(trace, limit=-_FRAMES))
 
 
-def _dict(one: Raised) -> dict[str, Any]:
+def _dict(one: _Raised) -> dict[str, Any]:
     return {
         "exc_type": one.kind,
         "exc_value": one.text,
@@ -96,7 +94,7 @@ def _dict(one: Raised) -> dict[str, Any]:
     }
 
 
-def _lines(chain: Sequence[Raised], indent: str) -> Iterator[str]:
+def _lines(chain: Sequence[_Raised], indent: str) -> Iterator[str]:
     for place, one in reversed(list(enumerate(chain))):
         if one.frames:
             yield f"{indent}Traceback (most recent call last):\n"

@@ -56,11 +56,13 @@ class Renaming:
 
     def _one(self, found: re.Match[str]) -> str:
         old, new, spelt = self._old, self._new, found[0]
-        text, (start, end) = found.string, found.span()
-        if spelt == old.screaming and (spelt != old.title or text[end : end + 1] == "_"):
+        before, behind = found.string[found.start() - 1 : found.start()], found.string[found.end() : found.end() + 1]
+        if spelt == old.screaming and (spelt != old.title or behind == "_"):
             return new.screaming
-        if spelt in (old.title, old.camel):
-            is_camel = spelt != old.title or (spelt == old.camel and (text[end : end + 1].isupper() or text[end : end + 1] == "{"))
-            return new.camel if is_camel else new.title
-        is_snake = spelt != old.kebab or (spelt == old.snake and "_" in (text[end : end + 1], text[start - 1 : start]))
-        return new.snake if is_snake else new.kebab
+        if spelt == old.camel and (spelt != old.title or behind == "{" or behind.isupper()):
+            return new.camel
+        if spelt == old.title:
+            return new.title
+        if spelt == old.snake and (spelt != old.kebab or "_" in (before, behind)):
+            return new.snake
+        return new.kebab

@@ -21,26 +21,23 @@ def update(project: Path, python: str, source: str = "", commit: str = "HEAD") -
     source = source or before.source
     newest = run(project, "git", "ls-remote", source, commit).split()[:1] or [commit]
     after = replace(before, source=source, commit=newest[0])
+    if after == before:
+        return after, []
     with tempfile.TemporaryDirectory() as scratch:
-        base = _commit(project, _baked(replace(before, source=source), Path(scratch, "base"), python), "template before")
-        head = _commit(project, _baked(after, Path(scratch, "head"), python), "template now", "-p", base)
+        base = _commit(project, replace(before, source=source), Path(scratch, "base"), python)
+        head = _commit(project, after, Path(scratch, "head"), python, "-p", base)
     return after, _merge(project, head)
 
 
-def _baked(origin: Origin, to: Path, python: str) -> Path:
-    bake(origin, to, python)
-    return to
-
-
-def _commit(project: Path, tree: Path, message: str, *parent: str) -> str:
-    """A folder's files as a commit of the project's repository, on no branch."""
-    index = f"--git-dir={project / run(project, 'git', 'rev-parse', '--git-dir')}"
-    own = tree.with_suffix(".index")
-    git = ("env", f"GIT_INDEX_FILE={own}", "git", index, f"--work-tree={tree}")
+def _commit(project: Path, origin: Origin, tree: Path, python: str, *parent: str) -> str:
+    """A version of the template under the project's names, as a commit of the project's repository, on no branch."""
+    bake(origin, tree, python)
+    repository = project / run(project, "git", "rev-parse", "--git-dir")
+    git = ("env", f"GIT_INDEX_FILE={tree.with_suffix('.index')}", "git", f"--git-dir={repository}", f"--work-tree={tree}")
     run(tree, *git, "add", "--all", "--force")
     written = run(tree, *git, "write-tree")
     who = ("-c", "user.name=template", "-c", "user.email=template@localhost")
-    return run(project, "git", *who, "commit-tree", written, "-m", message, *parent)
+    return run(project, "git", *who, "commit-tree", written, "-m", f"template at {origin.commit}", *parent)
 
 
 def _merge(project: Path, commit: str) -> list[str]:
