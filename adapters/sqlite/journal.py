@@ -4,41 +4,21 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from typing import TypeVar
 
 from adapters.journal_text import from_text, to_text
-from adapters.sqlite.database import Database, DatabaseUnavailable, Work
+from adapters.sqlite.store import SqliteStore
 from core.clock import Clock
-from core.errors import SettingsError, StoreUnavailable
 from core.journal import ScalingRecord
 from core.settings import Settings
 from telemetry.supervisor import Supervisor
 
-Result = TypeVar("Result")
 
-
-class SqliteJournal:
+class SqliteJournal(SqliteStore):
     """A row a record; rows over the cap go with each append. A file that could not be opened is tried again by each call."""
 
     def __init__(self, path: str, settings: Settings, clock: Clock, supervisor: Supervisor | None = None) -> None:
-        self._database = Database.at(path, settings.store_timeout, clock, supervisor=supervisor)
-        self._clock = clock
+        super().__init__(path, settings, clock, supervisor)
         self._most, self._age = settings.journal_records, settings.journal_age
-        self._opened = False
-
-    async def open(self) -> None:
-        if self._opened:
-            return
-        try:
-            await self._database.open()
-        except (DatabaseUnavailable, SettingsError) as error:
-            raise StoreUnavailable(str(error)) from None
-        self._opened = True
-
-    async def close(self) -> None:
-        if self._opened:
-            self._opened = False
-            await self._database.close()
 
     async def append(self, records: Sequence[ScalingRecord]) -> None:
         await self.open()
@@ -65,18 +45,6 @@ class SqliteJournal:
         kept = "SELECT state, at FROM controller_states WHERE queue = ?"
         row = self._read(lambda c: c.execute(kept, (queue,)).fetchone())
         return (row[0], max(0.0, self._clock.wall() - row[1])) if row else None
-
-    async def _write(self, work: Work[Result]) -> Result:
-        try:
-            return await self._database.write(work)
-        except DatabaseUnavailable as error:
-            raise StoreUnavailable(str(error)) from None
-
-    def _read(self, work: Work[Result]) -> Result:
-        try:
-            return self._database.read(work)
-        except DatabaseUnavailable as error:
-            raise StoreUnavailable(str(error)) from None
 
 
 def _append(c: sqlite3.Connection, records: Sequence[ScalingRecord], most: int, oldest: float) -> None:

@@ -4,46 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TypeVar
 
 from adapters.sqlite import dead_letters, deliveries, schema
-from adapters.sqlite.database import Database, DatabaseUnavailable, Work
 from adapters.sqlite.moment import Moment
+from adapters.sqlite.store import SqliteStore
 from core.clock import Clock
-from core.errors import SettingsError, StoreUnavailable
 from core.model import State
 from core.ports import Answer, Claim, DeadLetter, DeadPage, JobRecord, Outcome, Queued
 from core.settings import Settings
 from telemetry.supervisor import Supervisor
 
-Result = TypeVar("Result")
-
 # One purge holds the write lock for some 10 ms.
 PURGE_BATCH = 500
 
 
-class SqliteOutcomes:
+class SqliteOutcomes(SqliteStore):
     """Every method is one transaction."""
 
     def __init__(self, path: str, settings: Settings, clock: Clock, supervisor: Supervisor | None = None) -> None:
-        self._database = Database.at(path, settings.store_timeout, clock, supervisor=supervisor)
-        self._clock = clock
+        super().__init__(path, settings, clock, supervisor)
         self._retention = settings.retention
-        self._opened = False
-
-    async def open(self) -> None:
-        if self._opened:
-            return
-        try:
-            await self._database.open()
-        except (DatabaseUnavailable, SettingsError) as error:
-            raise StoreUnavailable(str(error)) from None
-        self._opened = True
-
-    async def close(self) -> None:
-        if self._opened:
-            self._opened = False
-            await self._database.close()
 
     async def ping(self) -> None:
         """A transaction that changes nothing needs no room on the disk: this one writes a page that says the same as before."""
@@ -102,15 +82,3 @@ class SqliteOutcomes:
 
     def _now(self) -> Moment:
         return Moment.of(self._clock)
-
-    async def _write(self, work: Work[Result]) -> Result:
-        try:
-            return await self._database.write(work)
-        except DatabaseUnavailable as error:
-            raise StoreUnavailable(str(error)) from None
-
-    def _read(self, work: Work[Result]) -> Result:
-        try:
-            return self._database.read(work)
-        except DatabaseUnavailable as error:
-            raise StoreUnavailable(str(error)) from None
